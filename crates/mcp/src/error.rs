@@ -15,6 +15,8 @@ pub enum ErrorCode {
     Internal,
     /// Legacy era: the session id is unknown, ended, or not yours.
     SessionNotFound,
+    /// Up to 2025-11-25: there is no such resource. 2026-07-28 says [`ErrorCode::InvalidParams`] instead.
+    ResourceNotFound,
     /// 2026-07-28: a header is missing, malformed, or differs from the body.
     HeaderMismatch,
     /// 2026-07-28: the request needs a client capability that it did not declare.
@@ -34,6 +36,7 @@ impl ErrorCode {
             Self::InvalidParams => -32602,
             Self::Internal => -32603,
             Self::SessionNotFound => -32001,
+            Self::ResourceNotFound => -32002,
             Self::HeaderMismatch => -32020,
             Self::MissingClientCapability => -32021,
             Self::UnsupportedVersion => -32022,

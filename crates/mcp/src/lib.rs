@@ -12,6 +12,7 @@ pub mod headers;
 pub mod json;
 pub mod message;
 pub mod method;
+pub mod param_headers;
 pub mod request;
 pub mod revision;
 pub mod sse;
