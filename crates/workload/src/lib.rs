@@ -1,1 +1,19 @@
-//! (being written)
+//! Process runtime: starts a command, hands out its byte streams, keeps its stderr as its log, and sees to it that
+//! nothing of it is left behind.
+//!
+//! - [`process`] — one run of a command: spawn, stop, wait; its whole process group is the unit.
+//! - [`log`] — the last lines it wrote.
+//! - [`supervisor`] — one command kept running, for servers that serve HTTP themselves.
+//! - [`backoff`] — when the supervisor tries again, and when it gives up.
+//!
+//! The only crate that may contain `unsafe`, and only in `process::os`. Absent on purpose: HTTP, MCP, message framing
+//! (whoever takes the pipes frames), configuration files, and isolation (the child runs with skep's own rights).
+
+pub mod backoff;
+pub mod log;
+pub mod process;
+pub mod supervisor;
+
+pub use log::LogTail;
+pub use process::{CommandSpec, Exit, Pipes, Process, SpawnError};
+pub use supervisor::{RestartPolicy, State, Supervisor};

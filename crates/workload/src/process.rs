@@ -1,0 +1,164 @@
+//! One run of a command. The unit is its whole process group: what `npx`, `uvx` or a shell starts below it is
+//! signalled, killed and cleaned up with it.
+//!
+//! A [`Process`] is a handle; a task behind it does the work and outlives it only as long as the process takes to die.
+//! The child leads a group of its own, holds none of skep's file descriptors, and starts with an empty signal mask and
+//! the default SIGPIPE. `docs/lifetime-of-a-workload.md` tells the story in order.
+//!
+//! Absent on purpose: framing, restarts ([`crate::supervisor`]), isolation.
+
+mod command;
+mod driver;
+mod exit;
+mod group;
+mod ladder;
+mod os;
+mod spawn_error;
+mod spawner;
+
+use std::io;
+use std::time::Duration;
+
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+pub use command::{BadCommand, CommandSpec};
+pub use exit::{Asked, Cause, Exit};
+pub use spawn_error::SpawnError;
+
+use crate::log::LogTail;
+
+/// No grace period is longer; it only keeps the arithmetic of deadlines within bounds.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A running process. Dropping it kills the whole group, without grace and without waiting.
+#[derive(Debug)]
+pub struct Process {
+    pid: i32,
+    stop: watch::Sender<Option<Duration>>,
+    done: watch::Receiver<Option<Exit>>,
+    log: LogTail,
+}
+
+/// The two ends that talk to the process. Dropping `stdin` tells it that nobody will ask any more.
+#[derive(Debug)]
+pub struct Pipes {
+    /// What the process reads.
+    pub stdin: ChildStdin,
+    /// What the process writes.
+    pub stdout: ChildStdout,
+}
+
+/// What the standard streams are connected to; stderr always goes to the log.
+#[derive(Clone, Copy, Debug)]
+enum Wiring {
+    /// stdin and stdout are pipes of whoever asked.
+    Piped,
+    /// stdin is empty, stdout goes to the log.
+    Logged,
+}
+
+/// The pipes before a runtime has taken them over.
+#[derive(Debug)]
+struct StdPipes {
+    stdin: std::process::ChildStdin,
+    stdout: Option<std::process::ChildStdout>,
+}
+
+impl Process {
+    /// Starts a command that is talked to over stdin and stdout.
+    ///
+    /// Must be called in a Tokio runtime with IO and time, which then looks after the process. When the future is
+    /// dropped early, what was started by then is killed.
+    ///
+    /// # Errors
+    /// [`SpawnError`] when it could not be started. A command that starts and ends at once is no error here: see
+    /// [`Self::wait`] and [`Self::stderr_tail`].
+    pub async fn spawn_piped(spec: &CommandSpec, log: &LogTail) -> Result<(Self, Pipes), SpawnError> {
+        let explain = |error| SpawnError::explain(spec, error);
+        let spawner::Started { process, pipes } = start(spec, Wiring::Piped, log).await.map_err(explain)?;
+        let pipes = pipes.ok_or_else(|| io::ErrorKind::BrokenPipe.into()).and_then(adopt).map_err(explain)?;
+        Ok((process, pipes))
+    }
+
+    /// Starts a command that is not talked to over its pipes: stdin is empty, stdout and stderr go to the log.
+    /// Everything else is as for [`Self::spawn_piped`].
+    ///
+    /// # Errors
+    /// [`SpawnError`] when it could not be started.
+    pub async fn spawn_logged(spec: &CommandSpec, log: &LogTail) -> Result<Self, SpawnError> {
+        match start(spec, Wiring::Logged, log).await {
+            Ok(started) => Ok(started.process),
+            Err(error) => Err(SpawnError::explain(spec, error)),
+        }
+    }
+
+    /// Its process id, which is also its group's.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    /// Stops the whole group and waits until it is gone; at most about half a second longer than the grace period.
+    ///
+    /// Drop [`Pipes::stdin`] before: a piped process first gets half a second to leave because its input ended, then
+    /// SIGTERM and the grace period, then SIGKILL. The steps go on if this future is dropped.
+    pub async fn stop(&self, grace: Duration) -> Exit {
+        self.request_stop(grace);
+        self.wait().await
+    }
+
+    /// Begins what [`Self::stop`] does and returns at once. Asking again can only make it quicker.
+    pub fn request_stop(&self, grace: Duration) {
+        self.stop.send_replace(Some(grace.min(LONGEST_GRACE)));
+    }
+
+    /// Waits until the process has ended, the rest of its group was killed and its last output is in the log.
+    /// Cancel-safe; may be called any number of times.
+    pub async fn wait(&self) -> Exit {
+        let mut done = self.done.clone();
+        let exit = done.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        // Without a driver (its runtime went away) the group was killed by dropping it.
+        exit.unwrap_or(Exit { cause: Cause::Unknown, asked: Asked::NothingMore })
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        *self.done.borrow()
+    }
+
+    /// At most the last `count` lines of its log, oldest first.
+    #[must_use]
+    pub fn stderr_tail(&self, count: usize) -> Vec<String> {
+        self.log.tail(count)
+    }
+
+    /// The log it writes to.
+    #[must_use]
+    pub fn log(&self) -> &LogTail {
+        &self.log
+    }
+}
+
+/// Has the spawner thread start it.
+async fn start(spec: &CommandSpec, wiring: Wiring, log: &LogTail) -> io::Result<spawner::Started> {
+    let (reply, started) = oneshot::channel();
+    let order = spawner::Order {
+        command: spec.to_command(),
+        wiring,
+        log: log.clone(),
+        runtime: Handle::current(),
+        reply,
+    };
+    let gone = || io::Error::other("the spawner thread is gone");
+    spawner::orders()?.send(order).await.map_err(|_| gone())?;
+    started.await.map_err(|_| gone())?
+}
+
+/// Hands the pipes to the runtime.
+fn adopt(pipes: StdPipes) -> io::Result<Pipes> {
+    let stdout = pipes.stdout.ok_or(io::ErrorKind::BrokenPipe)?;
+    Ok(Pipes { stdin: ChildStdin::from_std(pipes.stdin)?, stdout: ChildStdout::from_std(stdout)? })
+}

@@ -1,0 +1,13 @@
+//! What differs between systems: tying a process group to the life of skep, and noticing that its leader has ended.
+//!
+//! Linux has the whole of it. Elsewhere a killed skep leaves its workloads behind (they see their stdin end); stopping
+//! and dropping work the same. All `unsafe` of the workspace is below this module.
+
+#[cfg(target_os = "linux")]
+#[path = "os/linux.rs"]
+mod imp;
+#[cfg(not(target_os = "linux"))]
+#[path = "os/unix.rs"]
+mod imp;
+
+pub(super) use imp::{ExitWatch, Leash};

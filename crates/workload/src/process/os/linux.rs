@@ -1,0 +1,152 @@
+//! Linux: a leash that the kernel pulls when skep dies, and a pidfd to see a leader end.
+//!
+//! **The leash.** `PR_SET_PDEATHSIG` reaches the direct child only, and `npx`, `uvx` and shells put the real server
+//! below that. So each process group gets a pipe on which nothing is ever written. skep alone holds the writing end;
+//! the reading end is set (`F_SETOWN`, `F_SETSIG`, `O_ASYNC`) to send SIGKILL to the group when something happens on
+//! the pipe, and all that can happen is that the last writer goes: skep closed it, or skep is dead, whatever killed it.
+//! No helper process, no registration that could be missed, and since the kernel keeps the group itself and not its
+//! number, no other group that later gets the number is hit.
+//!
+//! Without a gap: between fork and exec the child holds a copy of the writing end too. If skep dies in between, the
+//! exec closes the last writer, after the child has armed the leash.
+//!
+//! Not covered: a descendant that moves to a process group or session of its own, or to another user (`setsid`,
+//! daemons, `sudo`). Only a PID namespace holds those; that is the business of isolation.
+//!
+//! PDEATHSIG is set as well, so that for the leader at least nothing hangs on the order in which files are closed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Not in `libc` for this target; the same number on every architecture (`asm-generic/fcntl.h`).
+const F_SETSIG: libc::c_int = 10;
+
+/// Kills the group of the command it was tied to when it is dropped, or when this process ends in any way.
+///
+/// INVARIANT: when the last writing end goes, a reading end must still be open, or nobody is told. A dying process
+/// closes its files in the order of their numbers, up or down depending on how the kernel defers the work, so there is
+/// a reading end on each side of the writing end: `below < _writer < above`. They are opened separately, since a
+/// duplicate is the same file, and that would only close with its last number.
+#[derive(Debug)]
+pub(in crate::process) struct Leash {
+    /// Dropped first (fields drop in order), which is what pulls the leash.
+    _writer: OwnedFd,
+    below: OwnedFd,
+    above: OwnedFd,
+}
+
+impl Leash {
+    pub(in crate::process) fn new() -> io::Result<Self> {
+        let (below, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Pipe memory per user is limited and nothing is written here. Failing to give it back is no reason to stop.
+        let _ = fcntl_setpipe_size(&below, 1);
+        let writer = numbered_above(writer, &below)?;
+        let above = File::open(format!("/proc/self/fd/{}", below.as_raw_fd()))?;
+        let above = numbered_above(above.into(), &writer)?;
+        Ok(Self { _writer: writer, below, above })
+    }
+
+    /// Ties the group that `command` will lead to this leash. The command must be set to lead a new process group.
+    pub(in crate::process) fn tie(&self, command: &mut Command) {
+        let skep = rustix::process::getpid();
+        let readers = [self.below.as_raw_fd(), self.above.as_raw_fd()];
+        // SAFETY: the closure runs in the forked child of a threaded process, so it may only do what is safe in a
+        // signal handler: it makes system calls and allocates nothing, takes no lock and does not panic. The numbers
+        // in `readers` are open in the child too: it is forked while `self` is borrowed from its owner, who spawns.
+        unsafe {
+            command.pre_exec(move || {
+                die_with(skep)?;
+                for reader in readers {
+                    arm(reader)?;
+                }
+                close_all_on_exec();
+                Ok(())
+            });
+        }
+    }
+}
+
+/// Gives the file a number above the other's.
+fn numbered_above(file: OwnedFd, other: &OwnedFd) -> io::Result<OwnedFd> {
+    if file.as_raw_fd() > other.as_raw_fd() {
+        return Ok(file);
+    }
+    Ok(fcntl_dupfd_cloexec(&file, other.as_raw_fd() + 1)?)
+}
+
+/// In the child: SIGKILL when the thread that forked it ends.
+fn die_with(skep: Pid) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before the line above.
+    if getppid() != Some(skep) {
+        return Err(Errno::SRCH.into());
+    }
+    Ok(())
+}
+
+/// In the child, which leads its group already: SIGKILL to the group when the pipe has lost its last writer.
+fn arm(reader: RawFd) -> io::Result<()> {
+    // SAFETY: `reader` is open (see `tie`), and these three commands take an integer and touch no memory of ours.
+    let failed = unsafe {
+        libc::fcntl(reader, libc::F_SETOWN, -libc::getpid()) == -1
+            || libc::fcntl(reader, F_SETSIG, libc::SIGKILL) == -1
+            || libc::fcntl(reader, libc::F_SETFL, libc::O_ASYNC) == -1
+    };
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// In the child: whatever skep itself inherited and would pass on stays out of the workload. Everything skep opens is
+/// close-on-exec anyway, so on a kernel older than 5.11 this may fail in silence.
+fn close_all_on_exec() {
+    // SAFETY: the system call changes flags of file descriptors and touches no memory.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+/// Tells when a process has ended, without reaping it.
+#[derive(Debug)]
+pub(in crate::process) struct ExitWatch(OwnedFd);
+
+impl ExitWatch {
+    /// Watches a child that has not been reaped.
+    pub(in crate::process) fn open(pid: Pid) -> io::Result<Self> {
+        Ok(Self(pidfd_open(pid, PidfdFlags::empty())?))
+    }
+
+    /// Waits until the process has ended. Must be called in a runtime.
+    pub(in crate::process) async fn ended(self) -> io::Result<()> {
+        // SAFETY: the `AsyncFd` owns the open file descriptor, whose number cannot change, and is not forgotten.
+        let pidfd = unsafe { AsyncFd::register_with_interest(self.0, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)?;
+        pidfd.readable().await.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writing_end_has_a_reading_end_on_each_side() {
+        // Free low numbers, so that a new pipe could get any order.
+        let fillers: Vec<OwnedFd> = (0..8).map(|_| pipe_with(PipeFlags::CLOEXEC).unwrap().0).collect();
+        let leashes: Vec<Leash> = (0..4).map(|_| Leash::new().unwrap()).collect();
+        drop(fillers);
+        for leash in leashes.into_iter().chain((0..8).map(|_| Leash::new().unwrap())) {
+            let order = [&leash.below, &leash._writer, &leash.above].map(AsRawFd::as_raw_fd);
+            assert!(order.is_sorted(), "{order:?}");
+        }
+        let (low, high) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let high_number = high.as_raw_fd();
+        let moved = numbered_above(low, &high).unwrap();
+        assert!(moved.as_raw_fd() > high_number);
+    }
+}

@@ -1,0 +1,81 @@
+//! The thread that forks.
+//!
+//! INVARIANT: every child is forked by this one thread, and it lives as long as skep. The parent-death signal is about
+//! the *thread* that forked: a child forked by a worker of the runtime would be killed when that worker goes. Nothing
+//! here may panic. It also keeps the runtime's threads free of fork, which takes long in a large process.
+
+use std::io;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::driver::{self, Streams};
+use super::group::Group;
+use super::os::{ExitWatch, Leash};
+use super::{Process, StdPipes, Wiring};
+use crate::log::LogTail;
+
+/// Spawns that may wait for the thread; more wait in their tasks.
+const QUEUE: usize = 64;
+/// The thread calls a few shallow functions.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// A command to start, and who to tell.
+pub(super) struct Order {
+    pub(super) command: Command,
+    pub(super) wiring: Wiring,
+    pub(super) log: LogTail,
+    pub(super) runtime: Handle,
+    pub(super) reply: oneshot::Sender<io::Result<Started>>,
+}
+
+/// A running process, already looked after by a task of the order's runtime. Dropping it ends the process.
+pub(super) struct Started {
+    pub(super) process: Process,
+    pub(super) pipes: Option<StdPipes>,
+}
+
+/// The way to the thread, which is started on first use.
+pub(super) fn orders() -> io::Result<mpsc::Sender<Order>> {
+    static ORDERS: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
+    if let Some(orders) = ORDERS.get() {
+        return Ok(orders.clone());
+    }
+    let (orders, mut inbox) = mpsc::channel::<Order>(QUEUE);
+    let work = move || {
+        while let Some(order) = inbox.blocking_recv() {
+            let started = start(order.command, order.wiring, order.log, &order.runtime);
+            // If nobody waits any more, what was started ends by being dropped here.
+            let _ = order.reply.send(started);
+        }
+    };
+    std::thread::Builder::new().name("workload-spawn".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
+    // Two first callers may start a thread each. The loser's ends at once, before it has forked anything.
+    Ok(ORDERS.get_or_init(|| orders).clone())
+}
+
+fn start(mut command: Command, wiring: Wiring, log: LogTail, runtime: &Handle) -> io::Result<Started> {
+    let (stdin, stdout) = match wiring {
+        Wiring::Piped => (Stdio::piped(), Stdio::piped()),
+        Wiring::Logged => (Stdio::null(), Stdio::piped()),
+    };
+    let leash = Leash::new()?;
+    leash.tie(&mut command);
+    let child = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()?;
+    let mut group = Group::new(child, leash);
+    let exit = match ExitWatch::open(group.id()) {
+        Ok(exit) => exit,
+        Err(error) => {
+            group.destroy();
+            return Err(error);
+        }
+    };
+    let leader = group.leader_mut();
+    let pipes = leader.stdin.take().map(|stdin| StdPipes { stdin, stdout: leader.stdout.take() });
+    let streams = Streams { stdout: leader.stdout.take(), stderr: leader.stderr.take() };
+    let (process, driver) = driver::new(group, exit, streams, wiring, log);
+    runtime.spawn(driver);
+    Ok(Started { process, pipes })
+}

@@ -1,0 +1,12 @@
+//! Real processes: how they start, how they end, and that nothing is left of them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may, too; clippy sees only the test functions themselves"
+)]
+
+mod leave;
+mod parent_death;
+mod sh;
+mod start;
+mod supervise;
