@@ -1,0 +1,27 @@
+//! Decides whether a request may be forwarded. No policy can be configured yet, so each passes with the permit that
+//! says just that; this is where authorization will stand.
+
+use auth::{Identity, Permit};
+
+use crate::answer::Answer;
+use crate::service::{Forwarding, Incoming, Parsed, Service};
+
+/// The layer.
+#[derive(Debug)]
+pub struct PermitAll<S> {
+    inner: S,
+}
+
+impl<S> PermitAll<S> {
+    /// Around what forwards.
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S: Service<Forwarding>> Service<Parsed> for PermitAll<S> {
+    async fn call(&self, parsed: Parsed) -> Answer {
+        let request = Permit::NotConfigured.grant(parsed.request, Identity::Anonymous);
+        self.inner.call(Incoming { client: parsed.client, request }).await
+    }
+}

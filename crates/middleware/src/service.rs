@@ -1,0 +1,43 @@
+//! What a layer is, and the kinds of request on the way in.
+
+use std::sync::Arc;
+
+use auth::Permitted;
+use bytes::Bytes;
+
+use crate::answer::Answer;
+
+/// The client of a request, as the connection knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    pub address: std::net::SocketAddr,
+    pub tls: bool,
+}
+
+/// A request of some kind and whose it is. `R` is what the layers so far have made of it.
+#[derive(Debug)]
+pub struct Incoming<R> {
+    pub client: Client,
+    pub request: R,
+}
+
+/// A request whose body was not read yet.
+pub type Arrived<B> = Incoming<http::Request<B>>;
+/// A request with its whole body.
+pub type Whole = Incoming<http::Request<Bytes>>;
+/// A request with its body read as a message.
+pub type Parsed = Incoming<mcp::Request>;
+/// A request that may be forwarded.
+pub type Forwarding = Incoming<Permitted<mcp::Request>>;
+
+/// Answers requests of kind `R`. It never fails: a refusal is an answer.
+pub trait Service<R>: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, request: R) -> impl Future<Output = Answer> + Send;
+}
+
+impl<R: Send + 'static, S: Service<R>> Service<R> for Arc<S> {
+    async fn call(&self, request: R) -> Answer {
+        S::call(self, request).await
+    }
+}
