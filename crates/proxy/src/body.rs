@@ -1,0 +1,126 @@
+//! What the proxy answers with: nothing, a whole message, bytes as they come from a backend, or events as they arise.
+//!
+//! One concrete type, so that the common answers cost no allocation and no indirect call. None of them buffers: a
+//! client that does not read stops whoever writes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use crate::upstream::body::UpstreamBody;
+
+/// A quiet event stream gets a comment this often, so that nobody between takes it for dead.
+pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// An answer was cut off by its source. The client sees an incomplete body, never a clean end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was cut off: {0}")]
+pub struct CutOff(pub String);
+
+/// The body of an answer.
+#[derive(Debug, Default)]
+pub enum Body {
+    #[default]
+    Empty,
+    /// All of it.
+    Full(Bytes),
+    /// Straight from a backend's connection.
+    Upstream(Box<UpstreamBody>),
+    /// Encoded events from a task of ours.
+    Events(Box<EventBody>),
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(_) => {
+                let Self::Full(bytes) = std::mem::take(this) else { unreachable!("matched above") };
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Upstream(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Self::Events(body) => body.poll_events(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(_) | Self::Events(_) => false,
+            Self::Upstream(body) => body.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Upstream(body) => body.size_hint(),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Something to be dropped with a stream: it tells its owner that the client is gone.
+pub trait OnClose: Send + Sync + std::fmt::Debug {}
+
+/// A stream of encoded events, with keep-alive comments while it is quiet.
+#[derive(Debug)]
+pub struct EventBody {
+    events: mpsc::Receiver<Bytes>,
+    quiet: Pin<Box<Sleep>>,
+    /// Dropped with the body.
+    _on_close: Option<Box<dyn OnClose>>,
+}
+
+impl EventBody {
+    /// Passes on whole events from `events` until it ends; `on_close` is dropped when the client goes or the stream
+    /// has ended.
+    #[must_use]
+    pub fn new(events: mpsc::Receiver<Bytes>, on_close: Option<Box<dyn OnClose>>) -> Body {
+        let quiet = Box::pin(tokio::time::sleep(KEEP_ALIVE_EVERY));
+        Body::Events(Box::new(Self { events, quiet, _on_close: on_close }))
+    }
+
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let event = match self.events.poll_recv(cx) {
+            Poll::Ready(event) => event,
+            Poll::Pending => {
+                if self.quiet.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                Some(Bytes::from_static(mcp::sse::KEEP_ALIVE))
+            }
+        };
+        self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE_EVERY);
+        Poll::Ready(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_stream_is_kept_alive_and_a_busy_one_is_left_alone() {
+        let (send, events) = mpsc::channel(1);
+        let mut body = EventBody::new(events, None);
+        let begun = Instant::now();
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((&frame[..], begun.elapsed()), (mcp::sse::KEEP_ALIVE, KEEP_ALIVE_EVERY));
+        send.send(Bytes::from_static(b"data: x\n\n")).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: x\n\n");
+        drop(send);
+        assert!(body.frame().await.is_none());
+    }
+}

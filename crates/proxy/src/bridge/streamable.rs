@@ -1,0 +1,212 @@
+//! Streamable HTTP of the legacy era: POST, GET and DELETE with a session (2025-03-26 to 2025-11-25).
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method as HttpMethod, Response, StatusCode};
+use mcp::message::Kind;
+use mcp::{Era, ErrorCode, ErrorReply, Message, Method, Revision, headers};
+use model::PrincipalDigest;
+
+use super::answer::{self, Accepts, Asked, at_once, not_acceptable};
+use super::child::{Attendance, First, Submitted, Takes};
+use super::events::Cursor;
+use super::streams::Format;
+use super::{Bridge, Front, Mode, Served, Starting, end};
+use crate::body::{Body, EventBody};
+use crate::call::Call;
+use crate::failure::{Failure, json_answer};
+use crate::session::{Opened, Session};
+
+type Answered = Result<Response<Body>, Failure>;
+
+impl Bridge {
+    pub(super) async fn streamable(&self, call: Call) -> Answered {
+        let head = &call.request.head;
+        match (&head.method, call.request.message()) {
+            (&HttpMethod::POST, Some(message)) => {
+                let accepts = Accepts::read(&head.headers);
+                if message.method() == Method::Initialize && message.kind() == Kind::Request {
+                    return self.initialize(message, &head.headers, accepts, call.principal).await;
+                }
+                check_version(&head.headers)?;
+                let session = self.session(&head.headers, call.principal, Front::Streamable)?;
+                self.post(&session, message, accepts).await
+            }
+            (&HttpMethod::GET, _) => {
+                check_version(&head.headers)?;
+                self.get(&head.headers, call.principal)
+            }
+            (&HttpMethod::DELETE, _) => {
+                check_version(&head.headers)?;
+                let session = self.session(&head.headers, call.principal, Front::Streamable)?;
+                self.table.end(session.id);
+                end(&session, "the client ended the session");
+                Ok(answer::empty(StatusCode::NO_CONTENT))
+            }
+            (method, _) => {
+                Err(Failure::MethodNotAllowed { method: method.clone(), allow: "GET, POST, DELETE" })
+            }
+        }
+    }
+
+    async fn initialize(
+        &self,
+        message: &Message,
+        headers: &HeaderMap,
+        accepts: Accepts,
+        principal: PrincipalDigest,
+    ) -> Answered {
+        let id = message.id();
+        if let Some(refusal) = removed_in_modern(headers, message) {
+            return Ok(refusal);
+        }
+        if !accepts.json && !accepts.events {
+            return Ok(not_acceptable("application/json or text/event-stream", id));
+        }
+        if self.config.mode == Mode::Shared {
+            return self.join_shared(message, accepts, principal).await;
+        }
+        let child = self.own_child(principal).await?;
+        let mut starting = Starting { child: Arc::clone(&child), begun: false };
+        let client = child.add_client(Format::Numbered);
+        let takes = Takes::Post { events: false };
+        let Submitted::UnderWay(under_way) = child.submit(Some(client), takes, message).await? else {
+            return Err(Failure::BadRequest { what: "initialize is a request".into() });
+        };
+        let patience = self.config.patience.handshake;
+        let first = match patience {
+            Some(patience) => tokio::time::timeout(patience, under_way.first)
+                .await
+                .map_err(|_| self.backend.timed_out(patience))?,
+            None => under_way.first.await,
+        };
+        let Ok(First::Answer { text, code }) = first else {
+            return Err(child.over().unwrap_or(Failure::UnknownSession));
+        };
+        if let Some(code) = code {
+            // The server refused; why is its own to say.
+            let unsupported = code == ErrorCode::UnsupportedVersion.number();
+            let status = if unsupported { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            return Ok(json_answer(status, text));
+        }
+        let agreed = Message::parse(text.clone()).ok().and_then(|result| version_of(&result));
+        child.set_format(client, format_for(agreed));
+        let begun = self.begin(Served { child, client, front: Front::Streamable }, principal)?;
+        starting.begun = true;
+        let mut response = at_once(accepts, text);
+        response.headers_mut().insert(headers::SESSION_ID, begun.token);
+        Ok(response)
+    }
+
+    /// The session a request names.
+    pub(super) fn session(
+        &self,
+        headers: &HeaderMap,
+        principal: PrincipalDigest,
+        front: Front,
+    ) -> Result<Arc<Session<Served>>, Failure> {
+        let token = headers::single(headers, &headers::SESSION_ID)
+            .map_err(|problem| Failure::BadRequest { what: problem.to_string() })?
+            .ok_or(Failure::SessionRequired)?;
+        self.session_of(token.as_bytes(), principal, front)
+    }
+
+    pub(super) fn session_of(
+        &self,
+        token: &[u8],
+        principal: PrincipalDigest,
+        front: Front,
+    ) -> Result<Arc<Session<Served>>, Failure> {
+        let Some(Opened::Here(session)) = self.table.open(token, principal) else {
+            return Err(Failure::UnknownSession);
+        };
+        if session.backend.front != front {
+            return Err(Failure::UnknownSession);
+        }
+        if session.backend.child.over().is_some() {
+            self.table.end(session.id);
+            return Err(Failure::UnknownSession);
+        }
+        Ok(session)
+    }
+
+    async fn post(&self, session: &Arc<Session<Served>>, message: &Message, accepts: Accepts) -> Answered {
+        if message.kind() == Kind::Request && !accepts.json && !accepts.events {
+            return Ok(not_acceptable("application/json or text/event-stream", message.id()));
+        }
+        let hold = Box::new(self.table.enter(session));
+        let Served { child, client, .. } = &session.backend;
+        let patience = self.config.patience.for_pace(message.method().pace());
+        let takes = Takes::Post { events: accepts.events };
+        let submitted = self.submit_in_time(child, Some(*client), takes, message).await?;
+        match submitted {
+            Submitted::Accepted => Ok(answer::empty(StatusCode::ACCEPTED)),
+            Submitted::Answered(text) => Ok(at_once(accepts, text)),
+            Submitted::Refused(why) => Err(Failure::BadRequest { what: why.into() }),
+            Submitted::UnderWay(under_way) => {
+                let asked = Asked { under_way, accepts, era: Era::Legacy, patience, hold: Some(hold) };
+                answer::wait(child, &self.backend, asked).await
+            }
+        }
+    }
+
+    fn get(&self, headers: &HeaderMap, principal: PrincipalDigest) -> Answered {
+        if !Accepts::read(headers).events {
+            return Ok(not_acceptable("text/event-stream", None));
+        }
+        let session = self.session(headers, principal, Front::Streamable)?;
+        let cursor = headers::single(headers, &headers::LAST_EVENT_ID).ok().flatten().and_then(Cursor::parse);
+        let hold = Box::new(self.table.enter(&session));
+        let Served { child, client, .. } = &session.backend;
+        let (events, place) = child.open_stream(*client, cursor)?;
+        let attendance = Attendance::new(child, place, Some(hold));
+        Ok(answer::stream(EventBody::new(events, Some(Box::new(attendance)))))
+    }
+
+    /// As [`super::child::Child::submit`], for as long as the method is given.
+    pub(super) async fn submit_in_time(
+        &self,
+        child: &super::child::Child,
+        client: Option<super::mux::ClientKey>,
+        takes: Takes,
+        message: &Message,
+    ) -> Result<Submitted, Failure> {
+        let submit = child.submit(client, takes, message);
+        match self.config.patience.for_pace(message.method().pace()) {
+            Some(patience) => tokio::time::timeout(patience, submit)
+                .await
+                .unwrap_or_else(|_| Err(self.backend.timed_out(patience))),
+            None => submit.await,
+        }
+    }
+}
+
+/// The revision a server agreed to.
+pub(super) fn version_of(result: &Message) -> Option<Revision> {
+    result.protocol_version().as_deref().and_then(Revision::from_wire)
+}
+
+/// An event without data first only for those who know it: earlier clients would read it as a message.
+pub(super) fn format_for(agreed: Option<Revision>) -> Format {
+    if agreed >= Some(Revision::V2025_11_25) { Format::Primed } else { Format::Numbered }
+}
+
+/// A handshake that claims to be of the revision without one.
+fn removed_in_modern(headers: &HeaderMap, message: &Message) -> Option<Response<Body>> {
+    let header = headers::single(headers, &headers::PROTOCOL_VERSION).ok().flatten();
+    let is_modern = |date: &str| Revision::from_wire(date).map(Revision::era) == Some(Era::Modern);
+    let claims = header.is_some_and(is_modern) && message.meta_version().is_some_and(|date| is_modern(&date));
+    let reply = ErrorReply::new(ErrorCode::MethodNotFound, "initialize is not part of this protocol version");
+    claims.then(|| json_answer(StatusCode::NOT_FOUND, reply.to_json(message.id())))
+}
+
+/// `MCP-Protocol-Version` of a legacy request: absent, or one that has sessions.
+fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
+    let bad = |what: String| Failure::BadRequest { what };
+    match headers::single(headers, &headers::PROTOCOL_VERSION).map_err(|problem| bad(problem.to_string()))? {
+        Some(date) if Revision::from_wire(date).map(Revision::era) != Some(Era::Legacy) => {
+            Err(bad(format!("MCP-Protocol-Version {date:?} is not supported")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,453 @@
+//! Streamable HTTP backends: each session is pinned to the instance it began on, every other request goes where there
+//! is least to do.
+//!
+//! Bytes pass as they are. What changes is the hop: `Host`, the session id, connection headers, and `X-Forwarded-*`.
+
+mod hop;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{
+    HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri, header, response,
+};
+use http_body_util::Full;
+use mcp::method::{Pace, Resend};
+use mcp::request::Body as RequestBody;
+use mcp::{Era, Method, headers};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::Body;
+use crate::call::Call;
+use crate::failure::Failure;
+use crate::instance::{Instance, Instances, Load};
+use crate::session::{Claims, KeyRing, Limits, Opened, RouteId, Session, SessionRecord, SessionStore, Table};
+use crate::upstream::body::{Under, UpstreamBody};
+use crate::upstream::{Pool, UpstreamError};
+
+/// Answers up to this size are read in one piece if they came in one piece.
+const READ_AHEAD: u64 = 64 * 1024;
+/// Redirects followed for one request (same host only).
+const MAX_REDIRECTS: usize = 10;
+/// Ended sessions whose backends are still to be told; beyond, they are left to the backend's own expiry.
+const FAREWELLS: usize = 4096;
+
+/// How long an answer's head may take, by the pace of the method. `None`: as long as the client waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub handshake: Option<Duration>,
+    pub prompt: Option<Duration>,
+    pub work: Option<Duration>,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { handshake: Some(Duration::from_secs(60)), prompt: Some(Duration::from_secs(60)), work: None }
+    }
+}
+
+impl Patience {
+    /// The bound for a method.
+    #[must_use]
+    pub fn for_pace(&self, pace: Pace) -> Option<Duration> {
+        match pace {
+            Pace::Handshake => self.handshake,
+            Pace::Prompt | Pace::Notification => self.prompt,
+            Pace::Work => self.work,
+            Pace::Endless => None,
+        }
+    }
+}
+
+/// What a forwarding route is made of.
+#[derive(Debug)]
+pub struct ForwardConfig {
+    /// The workload's name; sessions belong to it.
+    pub name: String,
+    pub keys: Arc<KeyRing>,
+    pub limits: Limits,
+    pub store: Arc<dyn SessionStore>,
+    pub instances: Arc<Instances>,
+    pub patience: Patience,
+    /// The path clients use, `/mcp`. A target URL with a path of its own is reached by this one.
+    pub endpoint_path: String,
+    /// Only POST, no sessions.
+    pub stateless: bool,
+    /// Cancelled when the process begins to stop: streams without an end of their own end then.
+    pub stop: CancellationToken,
+}
+
+/// Where a session lives.
+#[derive(Debug)]
+pub struct Pinned {
+    pub instance: Arc<Instance>,
+    backend_session: HeaderValue,
+    _load: Load,
+}
+
+type PinnedSession = Arc<Session<Pinned>>;
+
+/// A route to a Streamable HTTP backend, shared by all workers.
+#[derive(Debug)]
+pub struct Forward {
+    config: ForwardConfig,
+    table: Table<Pinned>,
+    farewells: mpsc::Sender<PinnedSession>,
+}
+
+/// The other end of the queue of ended sessions.
+pub type Farewells = mpsc::Receiver<Arc<Session<Pinned>>>;
+
+/// A request as it will be sent to any instance.
+struct Outgoing {
+    method: HttpMethod,
+    headers: HeaderMap,
+    path: Option<PathAndQuery>,
+    body: Bytes,
+    mcp_method: Method,
+    patience: Option<Duration>,
+}
+
+impl Forward {
+    /// A route, and the queue that [`Forward::maintain`] wants.
+    #[must_use]
+    pub fn new(config: ForwardConfig) -> (Arc<Self>, Farewells) {
+        let (farewells, queue) = mpsc::channel(FAREWELLS);
+        let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
+        (Arc::new(Self { config, table, farewells }), queue)
+    }
+
+    /// Sessions open now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The instances behind this route.
+    #[must_use]
+    pub fn instances(&self) -> &Instances {
+        &self.config.instances
+    }
+
+    /// Answers one request, using the connections of the calling worker.
+    pub async fn handle(&self, pool: &Arc<Pool>, call: Call) -> Response<Body> {
+        let era = call.request.era();
+        let path = match self.path(&call.request.head) {
+            Ok(path) => path,
+            Err(failure) => return failure.answer(call.request.id()),
+        };
+        let Call { request: mcp::Request { head, body }, principal, client, tls } = call;
+        let message = match body {
+            RequestBody::Message { message, .. } => Some(message),
+            RequestBody::None => None,
+        };
+        let mcp_method = message.as_ref().map_or(Method::Other, |message| message.method());
+        let mut outgoing = Outgoing {
+            method: head.method,
+            headers: head.headers,
+            path,
+            body: message.as_ref().map(|message| message.text().clone()).unwrap_or_default(),
+            mcp_method,
+            patience: message.as_ref().and_then(|_| self.config.patience.for_pace(mcp_method.pace())),
+        };
+        let token = outgoing.headers.remove(&headers::SESSION_ID);
+        hop::prepare(&mut outgoing.headers, client.ip(), tls);
+        let posted = outgoing.method == HttpMethod::POST;
+        let answered = if !posted && (era == Era::Modern || self.config.stateless) {
+            Err(Failure::MethodNotAllowed { method: outgoing.method, allow: "POST" })
+        } else if mcp_method == Method::Initialize {
+            self.initialize(pool, outgoing, principal).await
+        } else {
+            match token {
+                Some(token) if era == Era::Legacy => self.in_session(pool, outgoing, &token, principal).await,
+                _ => self.anywhere(pool, outgoing).await,
+            }
+        };
+        answered.unwrap_or_else(|failure| {
+            tracing::debug!(error.class = failure.class(), error = %failure, "not answered by a backend");
+            failure.answer(message.as_ref().and_then(|message| message.id()))
+        })
+    }
+
+    /// The path to ask a backend for; `None` where its own URL says.
+    fn path(&self, head: &Parts) -> Result<Option<PathAndQuery>, Failure> {
+        let path = head.uri.path();
+        if path == self.config.endpoint_path {
+            // With a path of its own the target decides; its instances agree on it or are different backends.
+            let own = self.config.instances.active().first().is_some_and(|i| i.endpoint.path.is_some());
+            return Ok(if own { None } else { head.uri.path_and_query().cloned() });
+        }
+        match self.config.instances.active().first().map(|instance| instance.endpoint.path.clone()) {
+            Some(None) => Ok(head.uri.path_and_query().cloned()),
+            Some(Some(own)) if own.path() == path => Ok(None),
+            _ => Err(Failure::NotFound { endpoint: self.config.endpoint_path.clone() }),
+        }
+    }
+
+    /// A new session, on the first instance that takes it.
+    async fn initialize(
+        &self,
+        pool: &Arc<Pool>,
+        outgoing: Outgoing,
+        principal: model::PrincipalDigest,
+    ) -> Result<Response<Body>, Failure> {
+        let initialize = outgoing.body.clone();
+        let (instance, mut response) = self
+            .first_that_answers(pool, outgoing, |failure| match failure {
+                // No session exists yet, so another instance can do no harm; but a slow one is slow for all.
+                Failure::TimedOut { .. } => false,
+                _ => true,
+            })
+            .await?;
+        let backend_session = response.headers_mut().remove(&headers::SESSION_ID);
+        let Some(backend_session) = backend_session.filter(|_| response.status().is_success()) else {
+            return Ok(response);
+        };
+        let load = instance.hold_session();
+        let backend_id = backend_session.as_bytes().to_vec();
+        let pin = instance.pin();
+        let pinned = Pinned { instance, backend_session, _load: load };
+        let begun = self.table.begin(principal, pin, &backend_id, pinned)?;
+        for evicted in begun.evicted {
+            self.dismiss(evicted);
+        }
+        let record = SessionRecord { claims: begun.claims, initialize };
+        if let Err(error) = self.config.store.put(record).await {
+            tracing::warn!(%error, "session is known to this process only");
+        }
+        response.headers_mut().insert(headers::SESSION_ID, begun.token);
+        Ok(response)
+    }
+
+    /// A request of a session, to the instance that holds it and no other.
+    async fn in_session(
+        &self,
+        pool: &Arc<Pool>,
+        mut outgoing: Outgoing,
+        token: &HeaderValue,
+        principal: model::PrincipalDigest,
+    ) -> Result<Response<Body>, Failure> {
+        let session = match self.table.open(token.as_bytes(), principal) {
+            Some(Opened::Here(session)) => session,
+            Some(Opened::Elsewhere(claims)) => self.adopt(&claims).await?,
+            None => return Err(Failure::UnknownSession),
+        };
+        let in_use = self.table.enter(&session);
+        let Pinned { instance, backend_session, .. } = &session.backend;
+        outgoing.headers.insert(headers::SESSION_ID, backend_session.clone());
+        let deletes = outgoing.method == HttpMethod::DELETE;
+        let sent = self.send(pool, instance, &outgoing).await;
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(Failure::Unreachable { .. }) if deletes => {
+                // The client wants it gone, and it is.
+                self.forget(&session).await;
+                return Ok(Response::new(Body::Empty));
+            }
+            Err(failure) => return Err(failure),
+        };
+        match response.status() {
+            StatusCode::NOT_FOUND => {
+                self.forget(&session).await;
+                return if deletes { Ok(Response::new(Body::Empty)) } else { Err(Failure::UnknownSession) };
+            }
+            status if deletes && status.is_success() => self.forget(&session).await,
+            _ => {}
+        }
+        response.headers_mut().remove(&headers::SESSION_ID);
+        if let Body::Upstream(body) = response.body_mut() {
+            body.hold(Box::new((in_use, instance.hold_request())) as Under);
+        }
+        Ok(response)
+    }
+
+    /// A request without a session: modern, or to a server that issues no sessions.
+    async fn anywhere(&self, pool: &Arc<Pool>, outgoing: Outgoing) -> Result<Response<Body>, Failure> {
+        // Only what was certainly not executed goes to another instance.
+        let unsent =
+            |failure: &Failure| matches!(failure, Failure::Unreachable { .. } | Failure::Busy { .. });
+        let (instance, mut response) = self.first_that_answers(pool, outgoing, unsent).await?;
+        if let Body::Upstream(body) = response.body_mut() {
+            body.hold(Box::new(instance.hold_request()) as Under);
+        }
+        Ok(response)
+    }
+
+    async fn first_that_answers(
+        &self,
+        pool: &Arc<Pool>,
+        outgoing: Outgoing,
+        next: impl Fn(&Failure) -> bool,
+    ) -> Result<(Arc<Instance>, Response<Body>), Failure> {
+        let mut last = Failure::NoInstance { backend: self.config.name.clone() };
+        for instance in self.config.instances.choices() {
+            let load = instance.hold_request();
+            match self.send(pool, &instance, &outgoing).await {
+                Ok(response) => return Ok((instance, response)),
+                Err(failure) if next(&failure) => last = failure,
+                Err(failure) => return Err(failure),
+            }
+            drop(load);
+        }
+        Err(last)
+    }
+
+    async fn adopt(&self, claims: &Claims) -> Result<PinnedSession, Failure> {
+        let instance = self.config.instances.pinned(&claims.pin).ok_or(Failure::UnknownSession)?;
+        let backend_session =
+            HeaderValue::from_bytes(&claims.backend_session).map_err(|_| Failure::UnknownSession)?;
+        let load = instance.hold_session();
+        Ok(self.table.adopt(claims, Pinned { instance, backend_session, _load: load }))
+    }
+
+    async fn forget(&self, session: &PinnedSession) {
+        self.table.end(session.id);
+        if let Err(error) = self.config.store.remove(session.id).await {
+            tracing::warn!(%error, session.id = %session.id, "session record not removed");
+        }
+    }
+
+    /// Sends to one instance, follows redirects on its host, and repeats a safe request once if a connection that had
+    /// been idle turned out to be dead only after it was written to.
+    async fn send(
+        &self,
+        pool: &Arc<Pool>,
+        instance: &Arc<Instance>,
+        outgoing: &Outgoing,
+    ) -> Result<Response<Body>, Failure> {
+        let mut path = instance
+            .endpoint
+            .path
+            .clone()
+            .filter(|_| outgoing.path.is_none())
+            .or_else(|| outgoing.path.clone());
+        let mut redirects = 0;
+        let mut may_repeat = outgoing.mcp_method.resend() == Resend::Safe;
+        loop {
+            let request = upstream_request(instance, outgoing, path.as_ref());
+            let (answer, connection) = match pool.send(instance, request, outgoing.patience).await {
+                Ok(answer) => answer,
+                Err(UpstreamError::Lost { reused: true, .. }) if std::mem::take(&mut may_repeat) => continue,
+                Err(error) => return Err(self.failure(instance, error)),
+            };
+            let (head, incoming) = answer.into_parts();
+            redirects += 1;
+            if let Some(next) =
+                hop::redirect(&head, &instance.endpoint).filter(|_| redirects <= MAX_REDIRECTS)
+            {
+                path = Some(next);
+                continue;
+            }
+            let body = UpstreamBody::new(incoming, connection, Arc::clone(pool));
+            return Ok(self.answer(head, body, outgoing).await);
+        }
+    }
+
+    /// The client's answer: connection headers gone, the body in one piece if it is there already.
+    async fn answer(
+        &self,
+        mut head: response::Parts,
+        mut body: UpstreamBody,
+        outgoing: &Outgoing,
+    ) -> Response<Body> {
+        headers::remove_hop_by_hop(&mut head.headers);
+        if hop::is_event_stream(&head.headers) {
+            body.keep_alive();
+            let endless = outgoing.method == HttpMethod::GET || outgoing.mcp_method.pace() == Pace::Endless;
+            if endless {
+                body.end_on(self.config.stop.clone());
+            }
+            return Response::from_parts(head, Body::Upstream(Box::new(body)));
+        }
+        if body.is_end() {
+            return Response::from_parts(head, Body::Empty);
+        }
+        if body.size_hint().exact().is_some_and(|size| size <= READ_AHEAD) {
+            if let Some(whole) = body.read_ahead().await {
+                return Response::from_parts(head, Body::Full(whole));
+            }
+        }
+        Response::from_parts(head, Body::Upstream(Box::new(body)))
+    }
+
+    fn failure(&self, instance: &Instance, error: UpstreamError) -> Failure {
+        let backend = self.config.name.clone();
+        let instance = instance.address.to_string();
+        match error {
+            UpstreamError::Unreachable(reason) => Failure::Unreachable { backend, instance, reason },
+            UpstreamError::Busy(_) => Failure::Busy { backend, instance },
+            UpstreamError::Lost { reason, .. } => Failure::Lost { backend, instance, reason },
+            UpstreamError::TimedOut(after) => {
+                Failure::TimedOut { backend, instance, seconds: after.as_secs() }
+            }
+        }
+    }
+
+    /// Tells a backend, when there is time, that a session is over.
+    fn dismiss(&self, session: PinnedSession) {
+        // Full: the backend's own expiry will have to do.
+        let _ = self.farewells.try_send(session);
+    }
+
+    /// Ends idle sessions and tells their backends. One task per route; ends when `stop` is cancelled.
+    ///
+    /// Sessions that are open then are left to the next process, which opens their tokens with the same keys.
+    pub async fn maintain(self: Arc<Self>, pool: Arc<Pool>, mut farewells: Farewells) {
+        let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), Duration::from_secs(30));
+        let mut timer = tokio::time::interval(every);
+        loop {
+            tokio::select! {
+                () = self.config.stop.cancelled() => return,
+                _ = timer.tick() => {
+                    pool.sweep();
+                    for session in self.table.sweep() {
+                        self.forget(&session).await;
+                        self.dismiss(session);
+                    }
+                }
+                Some(session) = farewells.recv() => self.say_farewell(&pool, &session).await,
+            }
+        }
+    }
+
+    async fn say_farewell(&self, pool: &Arc<Pool>, session: &PinnedSession) {
+        let Pinned { instance, backend_session, .. } = &session.backend;
+        let mut request_headers = HeaderMap::new();
+        request_headers.insert(headers::SESSION_ID, backend_session.clone());
+        let outgoing = Outgoing {
+            method: HttpMethod::DELETE,
+            headers: request_headers,
+            path: instance
+                .endpoint
+                .path
+                .is_none()
+                .then(|| PathAndQuery::try_from(&*self.config.endpoint_path).ok())
+                .flatten(),
+            body: Bytes::new(),
+            mcp_method: Method::Other,
+            patience: Some(Duration::from_secs(5)),
+        };
+        if let Err(error) = self.send(pool, instance, &outgoing).await {
+            tracing::debug!(session.id = %session.id, %error, "backend not told that a session ended");
+        }
+    }
+}
+
+fn upstream_request(
+    instance: &Instance,
+    outgoing: &Outgoing,
+    path: Option<&PathAndQuery>,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(outgoing.body.clone()));
+    *request.method_mut() = outgoing.method.clone();
+    *request.headers_mut() = outgoing.headers.clone();
+    request.headers_mut().insert(header::HOST, instance.endpoint.authority.clone());
+    if let Some(path) = path {
+        *request.uri_mut() = Uri::from(path.clone());
+    }
+    request
+}

@@ -1,0 +1,12 @@
+//! Sessions: the id a client holds ([`token`], sealed with [`keys`]), the ones this process serves ([`table`]), and
+//! what is kept about each so that it can be rebuilt elsewhere ([`store`]).
+
+pub mod keys;
+pub mod store;
+pub mod table;
+pub mod token;
+
+pub use keys::{KeyError, KeyRing};
+pub use store::{MemoryStore, SessionRecord, SessionStore};
+pub use table::{Limits, Opened, Session, Table, TableFull};
+pub use token::{Claims, Pin, RouteId};

@@ -1,0 +1,278 @@
+//! Messages over byte streams: one JSON-RPC message per line, whoever is at the other end of the pipe.
+//!
+//! This stands between every stdio server and the network, so bytes are read in large pieces into the buffer that the
+//! messages are cut from, and everything that waits to be written leaves in one write. Lines that cannot be a message
+//! (banners, logs on stdout) are passed over; whether the rest are is told by whoever parses them.
+//!
+//! Deliberately absent: processes. Who owns the other end, and why it closed, is the guard's to say.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use mcp::framing::LineDecoder;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+use crate::channel::{CHANNEL_DEPTH, Channel, Guard};
+
+/// How much room a read gets: little for a quiet stream, more as long as reads fill what they get.
+const LEAST_ROOM: usize = 8 * 1024;
+const MOST_ROOM: usize = 256 * 1024;
+/// Messages from this size on are written from where they lie instead of being copied together with others.
+const LARGE: usize = 16 * 1024;
+/// Of a line that is no message, this much is shown in the log.
+const PREVIEW: usize = 80;
+
+/// Why reading ended.
+#[derive(Debug)]
+pub enum ReadEnd {
+    /// The stream is at its end.
+    Eof,
+    /// Nobody wants the messages any more.
+    Unwanted,
+    /// The stream broke.
+    Failed(io::Error),
+}
+
+/// A channel over the two pipes of a server. Its tasks end, and the pipes close, when the channel is dropped; the pipe
+/// to the server alone closes when `outgoing` is dropped.
+pub fn channel_over(
+    reader: impl AsyncRead + Send + 'static,
+    writer: impl AsyncWrite + Send + 'static,
+    max_line: usize,
+    guard: Box<dyn Guard>,
+) -> Channel {
+    let (outgoing, to_write) = mpsc::channel(CHANNEL_DEPTH);
+    let (read, incoming) = mpsc::channel(CHANNEL_DEPTH);
+    let reading = async move {
+        let end = read_lines(reader, max_line, read).await;
+        tracing::debug!(?end, "reading from the server ended");
+    };
+    let writing = async move {
+        if let Err(error) = write_lines(writer, to_write).await {
+            tracing::debug!(%error, "writing to the server ended");
+        }
+    };
+    tokio::spawn(reading.in_current_span());
+    tokio::spawn(writing.in_current_span());
+    Channel { outgoing, incoming, guard }
+}
+
+/// Reads messages until the stream ends or nobody wants them. A line over `max_line` bytes is passed over with a
+/// warning.
+pub async fn read_lines(reader: impl AsyncRead, max_line: usize, to: mpsc::Sender<Bytes>) -> ReadEnd {
+    let mut reader = std::pin::pin!(reader);
+    let mut decoder = LineDecoder::new(max_line);
+    let mut room = LEAST_ROOM;
+    loop {
+        decoder.buffer().reserve(room);
+        let read = tokio::select! {
+            biased;
+            () = to.closed() => return ReadEnd::Unwanted,
+            read = reader.read_buf(decoder.buffer()) => read,
+        };
+        match read {
+            Ok(0) => return ReadEnd::Eof,
+            Ok(read) if read >= room => room = (room * 2).min(MOST_ROOM),
+            Ok(read) if read < room / 4 => room = (room / 2).max(LEAST_ROOM),
+            Ok(_) => {}
+            Err(error) => return ReadEnd::Failed(error),
+        }
+        loop {
+            match decoder.next_line() {
+                Ok(None) => break,
+                Ok(Some(line)) if may_be_message(&line) => {
+                    if to.send(line).await.is_err() {
+                        return ReadEnd::Unwanted;
+                    }
+                }
+                Ok(Some(line)) => skipped(&line),
+                Err(error) => tracing::warn!(%error, "a message was lost"),
+            }
+        }
+    }
+}
+
+/// Writes messages, one a line, until there are no more; then closes the stream. Whatever waits is written at once.
+///
+/// # Errors
+/// What the stream says.
+pub async fn write_lines(writer: impl AsyncWrite, mut from: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    let mut writer = std::pin::pin!(writer);
+    let mut waiting = Vec::with_capacity(CHANNEL_DEPTH);
+    let mut buffer = BytesMut::new();
+    while from.recv_many(&mut waiting, CHANNEL_DEPTH).await > 0 {
+        for message in waiting.drain(..) {
+            if message.len() < LARGE || has_line_end(&message) {
+                append(&mut buffer, &message);
+            } else {
+                writer.write_all(&buffer).await?;
+                buffer.clear();
+                writer.write_all(&message).await?;
+                buffer.extend_from_slice(b"\n");
+            }
+        }
+        writer.write_all(&buffer).await?;
+        writer.flush().await?;
+        buffer.clear();
+        if buffer.capacity() > MOST_ROOM {
+            buffer = BytesMut::new();
+        }
+    }
+    writer.shutdown().await
+}
+
+/// Adds a message and the end of its line. Line ends inside can only be white space between tokens.
+fn append(buffer: &mut BytesMut, message: &[u8]) {
+    let start = buffer.len();
+    buffer.extend_from_slice(message);
+    if has_line_end(message) {
+        for byte in &mut buffer[start..] {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+    }
+    buffer.extend_from_slice(b"\n");
+}
+
+fn has_line_end(message: &[u8]) -> bool {
+    message.iter().fold(false, |found, byte| found | matches!(byte, b'\n' | b'\r'))
+}
+
+/// A message is an object (or, in 2025-03-26, an array of them).
+fn may_be_message(line: &[u8]) -> bool {
+    matches!(line.trim_ascii_start().first(), Some(b'{' | b'['))
+}
+
+fn skipped(line: &[u8]) {
+    let start = String::from_utf8_lossy(&line[..line.len().min(PREVIEW)]);
+    tracing::debug!(line.start = %start, line.length = line.len(), "skipped a line that is no message");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::time::Duration;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    struct NoGuard;
+
+    impl Guard for NoGuard {
+        fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+            Box::pin(async { "closed".to_owned() })
+        }
+    }
+
+    /// A channel, and the server's ends of its pipes.
+    fn connected(size: usize, max_line: usize) -> (Channel, DuplexStream, DuplexStream) {
+        let (stdin, to_server) = duplex(size);
+        let (stdout, from_server) = duplex(size);
+        (channel_over(from_server, to_server, max_line, Box::new(NoGuard)), stdin, stdout)
+    }
+
+    async fn soon<T>(future: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(10), future).await.expect("within ten seconds")
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_passed_over() {
+        let (mut channel, _stdin, mut stdout) = connected(1024, 40);
+        let long = format!("{{\"long\":\"{}\"}}\n", "x".repeat(50));
+        let text = format!("Server ready\n\n{{\"a\":1}}\r\n{long} {{\"b\":2}}\n[{{}}]\n12\n{{\"c\"");
+        stdout.write_all(text.as_bytes()).await.unwrap();
+        for expect in ["{\"a\":1}", " {\"b\":2}", "[{}]"] {
+            assert_eq!(soon(channel.incoming.recv()).await.unwrap(), expect);
+        }
+        drop(stdout);
+        assert_eq!(soon(channel.incoming.recv()).await, None, "a line without an end is not a message");
+    }
+
+    #[tokio::test]
+    async fn each_message_is_one_line_whatever_its_size_and_shape() {
+        let (channel, mut stdin, _stdout) = connected(1000, 1 << 20);
+        let large = format!("{{\"x\":\"{}\"}}", "y".repeat(3 * LARGE));
+        let broken = format!("{{\r\n\"x\":\"{}\"}}", "y".repeat(LARGE));
+        for message in ["{\n\"a\":1}", &large, "{\"b\":2}", &broken] {
+            let (outgoing, message) = (channel.outgoing.clone(), Bytes::copy_from_slice(message.as_bytes()));
+            outgoing.try_send(message).unwrap();
+        }
+        drop(channel);
+        let mut text = String::new();
+        soon(stdin.read_to_string(&mut text)).await.unwrap();
+        let expect = format!("{{ \"a\":1}}\n{large}\n{{\"b\":2}}\n{}\n", broken.replace("\r\n", "  "));
+        assert!(text == expect, "{} bytes of {}", text.len(), expect.len());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_read_stops_the_sender_and_not_the_other_direction() {
+        let (mut channel, _stdin, mut stdout) = connected(16, 1024);
+        let message = Bytes::from_static(b"{\"0123456789\":\"0123456789\"}");
+        let mut taken = 0;
+        for _ in 0..10 * CHANNEL_DEPTH {
+            taken += usize::from(channel.outgoing.try_send(message.clone()).is_ok());
+            tokio::task::yield_now().await;
+        }
+        assert!((CHANNEL_DEPTH..3 * CHANNEL_DEPTH).contains(&taken), "{taken}");
+        stdout.write_all(b"{}\n").await.unwrap();
+        assert_eq!(soon(channel.incoming.recv()).await.unwrap(), "{}");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_channel_closes_both_pipes() {
+        let (channel, mut stdin, mut stdout) = connected(64, 64);
+        drop(channel);
+        assert_eq!(soon(stdin.read(&mut [0; 8])).await.unwrap(), 0);
+        soon(async { while stdout.write_all(b"{}\n").await.is_ok() {} }).await;
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn messages_survive_any_chunking(
+            sizes in proptest::collection::vec(0usize..40_000, 1..12),
+            pipe in 1usize..70_000,
+            chunks in proptest::collection::vec(1usize..9000, 1..20),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let messages: Vec<String> = sizes.iter().map(|size| format!("{{\"{}\":1}}", "k".repeat(*size))).collect();
+            let text = messages.join("\n") + "\n";
+            let read = runtime.block_on(async {
+                let (mut end, from_server) = duplex(pipe);
+                let (to_server, echoed) = duplex(pipe);
+                // Read by one channel, written by another: what comes out is what went in.
+                let mut first = channel_over(from_server, tokio::io::sink(), 50_000, Box::new(NoGuard));
+                let mut second = channel_over(echoed, to_server, 50_000, Box::new(NoGuard));
+                let write = async {
+                    let (mut rest, mut turn) = (text.as_bytes(), 0);
+                    while !rest.is_empty() {
+                        let piece = chunks[turn % chunks.len()].min(rest.len());
+                        end.write_all(&rest[..piece]).await.unwrap();
+                        (rest, turn) = (&rest[piece..], turn + 1);
+                    }
+                    drop(end);
+                };
+                let outgoing = second.outgoing.clone();
+                let pass = async move {
+                    while let Some(message) = first.incoming.recv().await {
+                        outgoing.send(message).await.unwrap();
+                    }
+                };
+                let collect = async {
+                    let mut read = Vec::new();
+                    while read.len() < messages.len() {
+                        read.push(String::from_utf8(second.incoming.recv().await.unwrap().to_vec()).unwrap());
+                    }
+                    read
+                };
+                soon(async { tokio::join!(write, pass, collect).2 }).await
+            });
+            prop_assert_eq!(read, messages);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Connections to backends: opened to an exact address, kept per instance, driven from the request's own task.
+//!
+//! A pool belongs to one worker thread and is never contended. It has no background task: an idle connection is looked
+//! at when it is taken, and a connection in use is polled by whoever waits for its answer, which saves two wake-ups per
+//! request and lets head and first bytes of an answer leave in one write.
+
+pub mod body;
+pub mod connection;
+pub mod pool;
+pub mod tls;
+
+pub use pool::{Pool, PoolConfig, UpstreamError};
+pub use tls::{ClientTls, TlsError};
