@@ -1,0 +1,37 @@
+//! How the example server is configured: plain values, read by nobody but [`crate::server::Server`] and the transports.
+
+use std::time::Duration;
+
+/// Settings of one server. The default serves on the caller's runtime, for clients of this machine.
+#[derive(Clone, Debug)]
+pub struct ExampleConfig {
+    /// The name that `whoami` gives; random where there is none. Tells instances of one server apart.
+    pub instance: Option<String>,
+    /// Threads that serve HTTP, each with its own runtime. 0 or 1: the caller's runtime serves.
+    pub workers: usize,
+    /// A session that nobody uses for this long is forgotten.
+    pub session_idle: Duration,
+    /// Sessions at once; beyond, `initialize` is refused (503).
+    pub max_sessions: usize,
+    /// Bytes of one message from a client; beyond, it is refused (413).
+    pub max_message: usize,
+    /// Names accepted in `Host` and `Origin` besides those of the loopback, without port.
+    pub allowed_hosts: Vec<String>,
+    /// Seals `requestState` (2026-07-28). Give all instances of one server the same, and any of them can go on where
+    /// another asked; random where there is none.
+    pub state_key: Option<[u8; 32]>,
+}
+
+impl Default for ExampleConfig {
+    fn default() -> Self {
+        Self {
+            instance: None,
+            workers: 1,
+            session_idle: Duration::from_secs(30 * 60),
+            max_sessions: 100_000,
+            max_message: 4 << 20,
+            allowed_hosts: Vec::new(),
+            state_key: None,
+        }
+    }
+}
