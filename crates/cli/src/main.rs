@@ -1,1 +1,42 @@
-fn main() {}
+//! `skep`: arguments become settings, settings a command, its outcome output and an exit code.
+//!
+//! The only place that reads the environment, the home directory and the terminal.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod dirs;
+mod exit;
+mod headers;
+mod names;
+mod printer;
+mod signals;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use exit::Outcome;
+use printer::Printer;
+
+fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    let printer = Printer::stdio();
+    let outcome = run(args, &printer).unwrap_or_else(|error| {
+        printer.error(&error);
+        Outcome::Failed
+    });
+    outcome.into()
+}
+
+fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
+    telemetry::log::init(&args.log.config())?;
+    match args.command {
+        Command::Run(args) => commands::run::run(&args, printer),
+        Command::Proxy(args) => commands::proxy::run(args, printer),
+        Command::Mcp(args) => commands::mcp::run(&args, printer),
+        Command::Example(args) => commands::example::run(&args, printer),
+        Command::Completion(args) => commands::completion::run(&args, printer),
+        Command::Version(args) => commands::version::run(&args, printer),
+    }
+}

@@ -86,4 +86,65 @@ fn method_not_found(call: &Call) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::config::ExampleConfig;
+    use crate::server::Server;
+    use mcp::Message;
+    use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    /// The answer to a modern request, or `None` where it is still to be run.
+    fn modern(method: &str, mut params: Value) -> Option<Value> {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let text = json!({"jsonrpc": "2.0", "id": "a", "method": method, "params": params}).to_string();
+        let call = Call {
+            server: Server::new(ExampleConfig::default(), CancellationToken::new()),
+            message: Message::parse(text.into()).unwrap(),
+            peer: Peer::Stateless,
+        };
+        match dispatch(&call) {
+            Answer::Now(reply) => Some(serde_json::from_slice(&reply.text).unwrap()),
+            Answer::Large(_) | Answer::Later(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_method_is_served_in_the_era_that_has_it() {
+        for (method, code) in [
+            ("server/discover", None),
+            ("tools/list", None),
+            ("resources/list", None),
+            ("resources/templates/list", None),
+            ("prompts/list", None),
+            ("ping", Some(-32601)),
+            ("logging/setLevel", Some(-32601)),
+            ("resources/subscribe", Some(-32601)),
+            ("tasks/list", Some(-32601)),
+            ("no/such", Some(-32601)),
+        ] {
+            let answer = modern(method, json!({})).unwrap();
+            assert_eq!(answer["error"]["code"].as_i64(), code, "{method}: {answer}");
+            assert_eq!(answer["id"], "a");
+            assert_eq!(answer["result"].is_object(), code.is_none(), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_was_never_given_out_is_refused() {
+        let answer = modern("tools/list", json!({"cursor": "x"})).unwrap();
+        assert_eq!(answer["error"]["code"], -32602);
+    }
+
+    #[test]
+    fn results_of_the_modern_era_say_what_they_are_and_how_long_they_last() {
+        let answer = modern("tools/call", json!({"name": "add", "arguments": {"a": 2, "b": 3}})).unwrap();
+        assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+        assert!(modern("tools/list", json!({})).unwrap()["result"]["ttlMs"].is_u64());
+        let unknown = modern("tools/call", json!({"name": "nothing"})).unwrap();
+        assert_eq!(unknown["error"]["code"], -32602);
+    }
+}

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use connection::{Connection, Params};
-pub use listing::{Category, Listing, Prompt, Resource, Tool};
+pub use listing::{Category, Listing, Prompt, PromptArgument, Resource, Tool};
 pub use outcome::{CallOutcome, Content};
 
 /// How to speak to a server.

@@ -1,3 +1,21 @@
-//! (being written)
+//! Use cases and composition: from checked settings to a chain, a proxy and a workload that run together.
+//!
+//! - [`serve`] — one server behind one endpoint, from start to drain.
+//! - [`relay`] — the other way round: stdio in front of a remote server.
+//! - [`client`] — an MCP client for people.
+//!
+//! Everything is handed in as values: no environment, no home directory, no terminal. Files are read where a setting
+//! names one.
+
+#![forbid(unsafe_code)]
 
 pub mod client;
+mod diagnostics;
+pub mod keys;
+mod process;
+pub mod relay;
+pub mod serve;
+pub mod target;
+
+pub use serve::{ServeSettings, Serving, StartError};
+pub use target::Target;

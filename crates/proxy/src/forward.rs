@@ -75,6 +75,8 @@ pub struct ForwardConfig {
     pub patience: Patience,
     /// The path clients use, `/mcp`. A target URL with a path of its own is reached by this one.
     pub endpoint_path: String,
+    /// Sent with every request, in place of what the client sends under the same name.
+    pub headers: HeaderMap,
     /// Only POST, no sessions.
     pub stateless: bool,
     /// Cancelled when the process begins to stop: streams without an end of their own end then.
@@ -156,6 +158,7 @@ impl Forward {
         };
         let token = outgoing.headers.remove(&headers::SESSION_ID);
         hop::prepare(&mut outgoing.headers, client.ip(), tls);
+        self.add_own_headers(&mut outgoing.headers);
         let posted = outgoing.method == HttpMethod::POST;
         let answered = if !posted && (era == Era::Modern || self.config.stateless) {
             Err(Failure::MethodNotAllowed { method: outgoing.method, allow: "POST" })
@@ -171,6 +174,12 @@ impl Forward {
             tracing::debug!(error.class = failure.class(), error = %failure, "not answered by a backend");
             failure.answer(message.as_ref().and_then(|message| message.id()))
         })
+    }
+
+    fn add_own_headers(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.config.headers {
+            headers.insert(name.clone(), value.clone());
+        }
     }
 
     /// The path to ask a backend for; `None` where its own URL says.
@@ -418,6 +427,7 @@ impl Forward {
         let Pinned { instance, backend_session, .. } = &session.backend;
         let mut request_headers = HeaderMap::new();
         request_headers.insert(headers::SESSION_ID, backend_session.clone());
+        self.add_own_headers(&mut request_headers);
         let outgoing = Outgoing {
             method: HttpMethod::DELETE,
             headers: request_headers,

@@ -45,6 +45,11 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<Incoming>,
         peer: Peer,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Awaited when the worker's connections have ended: its thread, and all that runs on it, lives until then.
+    fn drained(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Why an address could not be listened on.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mcp::message::{Kind, meta_key};
 use mcp::{Era, ErrorCode, ErrorReply, Message, Method, Revision};
-use proxy::endpoint::Endpoint;
+use proxy::endpoint::{Endpoint, Scheme};
 use proxy::instance::Instances;
 use proxy::remote::{RemoteConfig, RemoteHttp, RemoteSse};
 use proxy::resolve::Resolver;
@@ -92,8 +92,9 @@ impl Route {
         let instances = Arc::new(Instances::new());
         let resolver = Resolver::system().map_err(ClientError::Resolver)?;
         // One look-up is enough for the life of this connection.
+        let tls = (endpoint.scheme == Scheme::Https).then(ClientTls::system).transpose()?;
         drop(resolver.follow(endpoint, Arc::clone(&instances)).await?);
-        let pool = Pool::new(PoolConfig::default(), ClientTls::system()?);
+        let pool = Pool::new(PoolConfig::default(), tls);
         Ok(Self { config, instances, pool, tasks: Tasks::new() })
     }
 

@@ -122,7 +122,10 @@ impl<H: Handler> Serve<H> {
             });
         }
         connections.close();
-        if timeout(self.config.drain, connections.wait()).await.is_ok() { 0 } else { connections.len() }
+        let drained = timeout(self.config.drain, connections.wait()).await;
+        let cut = if drained.is_ok() { 0 } else { connections.len() };
+        self.handler.drained().await;
+        cut
     }
 
     fn connection(

@@ -23,7 +23,7 @@ use crate::body::{Body, EventBody};
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::instance::Instances;
-use crate::upstream::{ClientTls, Pool, PoolConfig};
+use crate::upstream::{Pool, PoolConfig};
 
 /// A request as the server got it.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Fake {
 }
 
 pub(crate) fn pool() -> Arc<Pool> {
-    Pool::new(PoolConfig::default(), ClientTls::system().unwrap())
+    Pool::new(PoolConfig::default(), None)
 }
 
 /// Instances at the addresses of these URLs.

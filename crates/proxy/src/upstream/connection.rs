@@ -58,12 +58,13 @@ pub(crate) enum SendError {
 
 impl Connection {
     /// Connects to the instance's own address. The caller bounds the time.
-    pub(crate) async fn open(instance: &Arc<Instance>, tls: &ClientTls) -> Result<Self, String> {
+    pub(crate) async fn open(instance: &Arc<Instance>, tls: Option<&ClientTls>) -> Result<Self, String> {
         let stream = TcpStream::connect(instance.address).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let stream = match instance.endpoint.scheme {
             Scheme::Http => Stream::Plain(stream),
             Scheme::Https => tls
+                .ok_or("no certificates are configured to verify it with")?
                 .connect(instance.endpoint.server_name.clone(), stream)
                 .await
                 .map_err(|error| format!("TLS: {error}"))?,

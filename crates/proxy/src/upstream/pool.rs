@@ -62,7 +62,8 @@ pub enum UpstreamError {
 pub struct Pool {
     idle: Mutex<HashMap<u64, VecDeque<Connection>>>,
     config: PoolConfig,
-    tls: ClientTls,
+    /// `None` where no backend is encrypted.
+    tls: Option<ClientTls>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -72,9 +73,9 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool. Without `tls`, `https` instances cannot be reached.
     #[must_use]
-    pub fn new(config: PoolConfig, tls: ClientTls) -> Arc<Self> {
+    pub fn new(config: PoolConfig, tls: Option<ClientTls>) -> Arc<Self> {
         Arc::new(Self { idle: Mutex::new(HashMap::new()), config, tls })
     }
 
@@ -160,7 +161,7 @@ impl Pool {
             return Err(UpstreamError::Busy(limit));
         }
         let within = self.config.connect_timeout;
-        match timeout(within, Connection::open(instance, &self.tls)).await {
+        match timeout(within, Connection::open(instance, self.tls.as_ref())).await {
             Ok(connected) => connected.map_err(UpstreamError::Unreachable),
             Err(_) => Err(UpstreamError::Unreachable(format!("not connected within {within:?}"))),
         }

@@ -1,0 +1,149 @@
+//! The command line, and which environment variables stand in for parts of it.
+//!
+//! | variable | stands for |
+//! |---|---|
+//! | `SKEP_DEBUG` | `--debug` |
+//! | `SKEP_LOG` | a filter in `tracing` syntax that replaces the default one |
+//! | `SKEP_SESSION_KEY_FILE` | `--session-key-file` |
+
+mod mcp;
+mod serve;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use telemetry::log::{Format, LogConfig};
+
+pub(crate) use mcp::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs};
+pub(crate) use serve::{
+    ListenArgs, Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs, RunArgs, RunTransport, SessionArgs,
+    ToolArgs,
+};
+
+/// Run any MCP server, keep its sessions, and reach it at one endpoint.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is logged to stderr.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// Log debug lines too
+    #[arg(long, global = true, env = "SKEP_DEBUG", value_parser = clap::builder::FalseyValueParser::new())]
+    debug: bool,
+    /// Log one line per request
+    #[arg(long, global = true)]
+    access_log: bool,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// A filter in `tracing` syntax that replaces the default one
+    #[arg(long, global = true, env = "SKEP_LOG", hide = true)]
+    log_filter: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl LogArgs {
+    pub(crate) fn config(&self) -> LogConfig {
+        LogConfig {
+            format: match self.log_format {
+                LogFormat::Text => Format::Text,
+                LogFormat::Json => Format::Json,
+            },
+            debug: self.debug,
+            access: self.access_log,
+            filter: self.log_filter.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an MCP server and serve it at an endpoint
+    Run(Box<RunArgs>),
+    /// Serve MCP servers that run elsewhere, one or several instances of one
+    Proxy(Box<ProxyArgs>),
+    /// Ask a server what it offers, or call one of its tools
+    Mcp(McpArgs),
+    /// Be the built-in example server
+    Example(ExampleArgs),
+    /// Write a completion script for a shell
+    Completion(CompletionArgs),
+    /// Say which version this is
+    Version(VersionArgs),
+}
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Arguments of `skep example`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExampleArgs {
+    /// Serve HTTP on this address (port 0: a free one) instead of stdin and stdout
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) http: Option<String>,
+    /// What the `whoami` tool says, to tell instances apart
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// Threads that serve HTTP
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// How long a session may be idle
+    #[arg(long, value_parser = duration, default_value = "30m", value_name = "DURATION")]
+    pub(crate) session_idle: Duration,
+}
+
+/// Arguments of `skep completion`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionArgs {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Arguments of `skep version`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VersionArgs {
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+}
+
+/// `90s`, `1h30m`, `250ms`; `0` is nothing.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error} (write for instance 90s or 1h30m)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        for (text, seconds) in [("0", 0), ("90s", 90), ("1h30m", 5400), ("2h", 7200)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert!(duration("5").unwrap_err().contains("90s"));
+    }
+}

@@ -1,0 +1,238 @@
+//! `skep run` and `skep proxy`: what they share, and what each has of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::{OutputFormat, duration};
+
+/// Where the endpoint is and who may reach it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Endpoint")]
+pub(crate) struct ListenArgs {
+    /// Listen on this address
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// A host name accepted in `Host` besides those of this machine (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "HOST")]
+    pub(crate) allowed_hosts: Vec<String>,
+    /// An origin whose pages may call (repeatable); replaces the default, pages of this machine
+    #[arg(long, value_delimiter = ',', value_name = "ORIGIN")]
+    pub(crate) allowed_origins: Vec<String>,
+    /// Serve HTTPS with this PEM certificate chain
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The PEM private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Serve /metrics on this address (port 0: a free one)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Threads that serve; default: one per core
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Largest request body, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024)]
+    pub(crate) max_body: usize,
+    /// How long requests under way may go on when skep is told to stop
+    #[arg(long, value_parser = duration, default_value = "30s", value_name = "DURATION")]
+    pub(crate) drain: Duration,
+    /// How the endpoint is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+}
+
+/// Sessions.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sessions")]
+pub(crate) struct SessionArgs {
+    /// A session unused for this long ends; 0 is 2h
+    #[arg(long, value_parser = duration, default_value = "0", value_name = "DURATION")]
+    pub(crate) session_ttl: Duration,
+    /// A session this old ends however busy it is
+    #[arg(long, value_parser = duration, default_value = "7days", value_name = "DURATION")]
+    pub(crate) session_max_age: Duration,
+    /// Sessions at once
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub(crate) max_sessions: usize,
+    /// Keys that seal session ids, one per line in base64, the newest first; the same file on every replica.
+    /// Default: a file of skep's own
+    #[arg(long, env = "SKEP_SESSION_KEY_FILE", value_name = "FILE")]
+    pub(crate) session_key_file: Option<PathBuf>,
+}
+
+/// Tools.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Tools")]
+pub(crate) struct ToolArgs {
+    /// Show and allow these tools only (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "TOOL")]
+    pub(crate) tools: Vec<String>,
+    /// A JSON file that renames and describes tools: {"toolsOverride": {TOOL: {"name", "description"}}}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools_override: Option<PathBuf>,
+}
+
+/// A server that somebody else runs.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Remote server")]
+pub(crate) struct RemoteArgs {
+    /// A header to send with every request to the server (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) remote_forward_headers: Vec<String>,
+    /// Verify the server with the certificates of this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remote_ca_file: Option<PathBuf>,
+    /// The server keeps no sessions: serve POST only
+    #[arg(long)]
+    pub(crate) stateless: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunTransport {
+    /// The command speaks MCP over stdin and stdout
+    Stdio,
+    /// It serves Streamable HTTP
+    StreamableHttp,
+    /// It serves HTTP+SSE of 2024-11-05
+    Sse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProxyMode {
+    StreamableHttp,
+    /// Deprecated since 2025-03-26
+    Sse,
+}
+
+/// Arguments of `skep run`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  skep run example\n  skep run -- npx -y @modelcontextprotocol/server-everything stdio\n  skep run --name docs https://mcp.example.com/mcp\n  skep run --transport streamable-http --target-port 3001 -- node server.js"
+)]
+pub(crate) struct RunArgs {
+    /// `example`, or the URL of a server that runs elsewhere
+    #[arg(value_name = "NAME|URL", required_unless_present = "command")]
+    pub(crate) server: Option<String>,
+    /// A command that is an MCP server, with its arguments; for `example`, more arguments of it
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+    /// What the server is called; default: made of the command or URL
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How the server is spoken to; default: stdio for a command, streamable-http for a URL
+    #[arg(long, value_enum)]
+    pub(crate) transport: Option<RunTransport>,
+    /// Which endpoint is printed for a stdio server; both are served
+    #[arg(long, value_enum, default_value = "streamable-http")]
+    pub(crate) proxy_mode: ProxyMode,
+    /// Listen on this port; 0: a free one
+    #[arg(long, visible_alias = "port", default_value_t = 0, value_name = "PORT")]
+    pub(crate) proxy_port: u16,
+    /// Where a command that serves HTTP listens
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) target_host: std::net::IpAddr,
+    /// The port that a command that serves HTTP listens on; it is told in MCP_PORT and FASTMCP_PORT
+    #[arg(long, value_name = "PORT")]
+    pub(crate) target_port: Option<u16>,
+    /// The path at which a command that serves HTTP has its endpoint; default: /mcp, or /sse
+    #[arg(long, value_name = "PATH")]
+    pub(crate) target_path: Option<String>,
+    /// Set an environment variable of the command; without a value, pass on skep's own (repeatable)
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// A file of NAME=VALUE lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// Pass on skep's whole environment, not only the variables that hold no secrets
+    #[arg(long)]
+    pub(crate) inherit_env: bool,
+    /// Run the command in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// One process for all sessions: for stdio servers that keep nothing per session
+    #[arg(long)]
+    pub(crate) shared: bool,
+    /// Processes of a stdio server kept ready for the next session
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) warm: usize,
+    /// Processes of a stdio server at once, the ready ones included
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) max_processes: usize,
+    /// How long a process may take to leave before it is killed
+    #[arg(long, value_parser = duration, default_value = "10s", value_name = "DURATION")]
+    pub(crate) grace: Duration,
+    /// Put before the paths that HTTP+SSE clients are told, for a reverse proxy in front that takes it away
+    #[arg(long, default_value = "", value_name = "PATH")]
+    pub(crate) endpoint_prefix: String,
+    /// Stay in the foreground; the only way there is yet
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) sessions: SessionArgs,
+    #[command(flatten)]
+    pub(crate) tools: ToolArgs,
+}
+
+/// Arguments of `skep proxy`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct ProxyArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ProxyCommand>,
+    #[command(flatten)]
+    pub(crate) proxied: Option<Proxied>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxyCommand {
+    /// Be a stdio server that passes everything on to a remote one
+    Stdio(RelayArgs),
+}
+
+/// Arguments of `skep proxy NAME`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Proxied {
+    /// What the server is called; sessions belong to it, so replicas use the same
+    pub(crate) name: String,
+    /// Where it is: an instance, or a name all of whose addresses are instances (repeatable)
+    #[arg(long, required = true, value_name = "URL")]
+    pub(crate) target_uri: Vec<String>,
+    /// How the server is spoken to
+    #[arg(long, value_enum, default_value = "streamable-http")]
+    pub(crate) transport: ProxyMode,
+    /// Listen on this port; 0: a free one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) sessions: SessionArgs,
+    #[command(flatten)]
+    pub(crate) tools: ToolArgs,
+}
+
+/// Arguments of `skep proxy stdio`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RelayArgs {
+    /// The server's URL
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// How to speak to it
+    #[arg(long, value_enum, default_value = "streamable-http")]
+    pub(crate) transport: ProxyMode,
+    /// A header to send with every request (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) remote_forward_headers: Vec<String>,
+    /// Verify the server with the certificates of this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) remote_ca_file: Option<PathBuf>,
+}

@@ -1,0 +1,160 @@
+//! A command as something the bridge can connect to: each channel is a run of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use proxy::channel::Guard;
+use proxy::{Channel, Connect, ConnectError};
+use telemetry::Tasks;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::watch;
+use workload::{CommandSpec, LogTail, Pipes, Process, SpawnError};
+
+/// Lines of its log that go with the reason why a server is gone.
+const LAST_LINES: usize = 20;
+
+/// Starts a command for each channel.
+pub(crate) struct ProcessConnect {
+    command: CommandSpec,
+    log: LogTail,
+    grace: Duration,
+    tasks: Tasks,
+    max_line: usize,
+    /// Set as soon as any run has said something that may be a message.
+    spoke: Arc<AtomicBool>,
+    /// Why the first run ended, if none has said anything by then.
+    stillborn: watch::Sender<Option<String>>,
+}
+
+impl ProcessConnect {
+    /// `tasks` waits for what is being stopped.
+    pub(crate) fn new(
+        command: CommandSpec,
+        log: LogTail,
+        grace: Duration,
+        tasks: Tasks,
+        max_line: usize,
+    ) -> Self {
+        Self {
+            command,
+            log,
+            grace,
+            tasks,
+            max_line,
+            spoke: Arc::default(),
+            stillborn: watch::Sender::new(None),
+        }
+    }
+
+    /// Tells when the command turns out to be no server: it could not be started, or ended without a word.
+    pub(crate) fn stillborn(&self) -> watch::Receiver<Option<String>> {
+        self.stillborn.subscribe()
+    }
+
+    async fn start(&self) -> Result<Channel, ConnectError> {
+        let started = Process::spawn_piped(&self.command, &self.log).await;
+        let (process, Pipes { stdin, stdout }) = started.map_err(|error| self.not_started(&error))?;
+        let process = Arc::new(process);
+        if !self.spoke.load(Ordering::Relaxed) {
+            self.watch_first_words(&process);
+        }
+        let guard =
+            ProcessGuard { process, log: self.log.clone(), grace: self.grace, tasks: self.tasks.clone() };
+        let stdout = FirstWords { inner: stdout, spoke: Arc::clone(&self.spoke) };
+        Ok(proxy::stdio::channel_over(stdout, stdin, self.max_line, Box::new(guard)))
+    }
+
+    fn not_started(&self, error: &SpawnError) -> ConnectError {
+        let mut reason = error.to_string();
+        if let Some(source) = std::error::Error::source(error) {
+            reason = format!("{reason}: {source}");
+        }
+        if let Some(hint) = error.hint() {
+            reason = format!("{reason}. {hint}");
+        }
+        if !self.spoke.load(Ordering::Relaxed) && !error.is_transient() {
+            self.stillborn.send_replace(Some(reason.clone()));
+        }
+        ConnectError { reason }
+    }
+
+    fn watch_first_words(&self, process: &Arc<Process>) {
+        let (process, log) = (Arc::clone(process), self.log.clone());
+        let (spoke, stillborn) = (Arc::clone(&self.spoke), self.stillborn.clone());
+        self.tasks.spawn("first words", async move {
+            let exit = process.wait().await;
+            if exit.is_unasked() && !spoke.load(Ordering::Relaxed) {
+                stillborn.send_replace(Some(with_last_lines(format!("the server {exit}"), &log)));
+            }
+        });
+    }
+}
+
+fn with_last_lines(reason: String, log: &LogTail) -> String {
+    let lines = log.tail(LAST_LINES);
+    if lines.is_empty() { reason } else { format!("{reason}; its last words:\n  {}", lines.join("\n  ")) }
+}
+
+impl Connect for ProcessConnect {
+    fn open(&self) -> Pin<Box<dyn Future<Output = Result<Channel, ConnectError>> + Send + '_>> {
+        Box::pin(self.start())
+    }
+}
+
+/// Ends the process with the channel, giving it its grace period.
+struct ProcessGuard {
+    process: Arc<Process>,
+    log: LogTail,
+    grace: Duration,
+    tasks: Tasks,
+}
+
+impl Guard for ProcessGuard {
+    fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
+        Box::pin(async {
+            let exit = tokio::time::timeout(self.grace, self.process.wait()).await;
+            let reason = match exit {
+                Ok(exit) => format!("the server {exit}"),
+                Err(_) => "the server closed its output".to_owned(),
+            };
+            with_last_lines(reason, &self.log)
+        })
+    }
+}
+
+impl Drop for ProcessGuard {
+    fn drop(&mut self) {
+        if self.process.exit().is_none() {
+            let (process, grace) = (Arc::clone(&self.process), self.grace);
+            self.tasks.spawn("stop a server", async move {
+                process.stop(grace).await;
+            });
+        }
+    }
+}
+
+/// Notices when a process first writes what may be a message.
+struct FirstWords<R> {
+    inner: R,
+    spoke: Arc<AtomicBool>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for FirstWords<R> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        if !this.spoke.load(Ordering::Relaxed) && buf.filled()[before..].contains(&b'{') {
+            this.spoke.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,335 @@
+//! One server behind one endpoint: everything is checked and bound before anything is started, and all that was
+//! started is gone when [`Serving::stop`] returns.
+
+mod front;
+mod route;
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use middleware::ChainConfig;
+use middleware::limits::BodyLimits;
+use middleware::origin::{NotAnOrigin, OriginPolicy};
+use middleware::tools::ToolPolicy;
+use model::WorkloadName;
+use proxy::bridge::Paths;
+use proxy::endpoint::{Endpoint, EndpointError};
+use proxy::listener::{BindError, Drained, Listener, ListenerConfig, ServerTls, ServerTlsError};
+use proxy::resolve::ResolveError;
+use proxy::session::Limits;
+use proxy::upstream::{ClientTls, TlsError};
+use telemetry::{Metrics, Tasks};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::diagnostics::Diagnostics;
+use crate::keys::{KeySource, KeySourceError};
+use crate::target::Target;
+use route::Route;
+
+/// Processes that are being stopped may take this long beyond their grace period.
+const BEYOND_GRACE: Duration = Duration::from_secs(2);
+/// For what must be over at once by then: name look-ups, timers.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Where the endpoint is.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// An address, or a name of this machine.
+    pub host: String,
+    /// 0: a free one.
+    pub port: u16,
+    /// PEM files of a certificate chain and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics: Option<SocketAddr>,
+    /// Threads that serve; `None`: one per core.
+    pub workers: Option<usize>,
+}
+
+/// Which server is served, and how.
+#[derive(Clone, Debug)]
+pub struct ServeSettings {
+    pub name: WorkloadName,
+    pub target: Target,
+    pub listen: Listen,
+    /// Accepted in `Host` besides the default ones, without port.
+    pub allowed_hosts: Vec<String>,
+    /// Accepted in `Origin`; none: pages of this machine, on a local listener.
+    pub allowed_origins: Vec<String>,
+    pub tools: Option<Arc<ToolPolicy>>,
+    pub keys: KeySource,
+    pub body: BodyLimits,
+    pub sessions: Limits,
+    /// Before the paths that HTTP+SSE clients are told.
+    pub endpoint_prefix: String,
+    /// For requests under way when it is told to stop.
+    pub drain: Duration,
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{host:?} is not an address of this machine: {reason}")]
+    Host { host: String, reason: String },
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the metrics listener: {0}")]
+    BindMetrics(#[source] BindError),
+    #[error(transparent)]
+    Origin(#[from] NotAnOrigin),
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
+    #[error("{} could not be read: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
+    #[error(transparent)]
+    TargetTls(#[from] TargetTlsError),
+    #[error(transparent)]
+    Url(#[from] EndpointError),
+    #[error("no target URL is given")]
+    NoUrl,
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error("{0}")]
+    Resolver(String),
+    #[error("{target} leads back to this endpoint: give the server another port")]
+    Loop { target: String },
+}
+
+/// Why backends cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetTlsError {
+    #[error("{} could not be read: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// How backends are verified.
+pub(crate) fn client_tls(ca_file: Option<&Path>) -> Result<ClientTls, TargetTlsError> {
+    let Some(path) = ca_file else { return Ok(ClientTls::system()?) };
+    let pem = std::fs::read(path).map_err(|source| TargetTlsError::File { path: path.to_owned(), source })?;
+    Ok(ClientTls::from_bundle(&pem)?)
+}
+
+/// A server that is served.
+#[derive(Debug)]
+pub struct Serving {
+    address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
+    url: String,
+    drain: Duration,
+    route: Route,
+    /// What serves, looks names up, keeps time.
+    tasks: Tasks,
+    /// The processes that run, and those that are being stopped.
+    processes: Tasks,
+    gone: CancellationToken,
+    listeners: Vec<JoinHandle<io::Result<Drained>>>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that did not end in time.
+    pub cut_connections: usize,
+    /// Processes that did not.
+    pub left_processes: usize,
+}
+
+impl Serving {
+    /// Checks the settings, binds, starts the server behind and begins to serve. To be called in a runtime that lives as
+    /// long as what is served.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
+        let keys = Arc::new(settings.keys.load()?);
+        let tls = settings.listen.tls.as_ref().map(|(chain, key)| server_tls(chain, key)).transpose()?;
+        let listener = Listener::bind(address_of(&settings.listen.host, settings.listen.port)?).await?;
+        let address = listener.address();
+        let origin = match address.ip().is_loopback() {
+            true => OriginPolicy::local(&settings.allowed_hosts, &settings.allowed_origins)?,
+            false => OriginPolicy::open(&settings.allowed_hosts, &settings.allowed_origins)?,
+        };
+        let metrics = Metrics::new();
+        let diagnostics = match settings.listen.metrics {
+            Some(address) => Some(Listener::bind(address).await.map_err(StartError::BindMetrics)?),
+            None => None,
+        };
+        let metrics_address = diagnostics.as_ref().map(Listener::address);
+        let (tasks, processes) = (Tasks::new(), Tasks::new());
+        let paths = Paths { prefix: settings.endpoint_prefix.clone(), ..Paths::default() };
+        let made = route::Making {
+            settings: &settings,
+            paths: paths.clone(),
+            keys,
+            own: address,
+            tasks: &tasks,
+            processes: &processes,
+        };
+        let route = match made.route().await {
+            Ok(route) => route,
+            Err(error) => {
+                tasks.stop();
+                processes.stop();
+                return Err(error);
+            }
+        };
+        route.register(&metrics);
+        let gone = CancellationToken::new();
+        let chain = ChainConfig {
+            process: fastrand::u32(..),
+            metrics: Arc::clone(&metrics),
+            limits: settings.body,
+            origin,
+            tools: settings.tools.clone(),
+        };
+        let config = ListenerConfig { tls, drain: settings.drain, ..ListenerConfig::default() };
+        let config = ListenerConfig { workers: settings.listen.workers.unwrap_or(config.workers), ..config };
+        let front = front::Making { chain, route: route.clone(), tasks: tasks.clone(), gone: gone.clone() };
+        let serving = listener.serve(config, tasks.stop_token(), move || front.front());
+        let mut listeners = vec![tokio::spawn(serving)];
+        if let Some(diagnostics) = diagnostics {
+            let config = ListenerConfig { workers: 1, drain: LAST_WAIT, ..ListenerConfig::default() };
+            let make = move || Diagnostics { metrics: Arc::clone(&metrics) };
+            listeners.push(tokio::spawn(diagnostics.serve(config, tasks.stop_token(), make)));
+        }
+        let scheme = if settings.listen.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{}", reachable(address), paths.mcp);
+        Ok(Self {
+            address,
+            metrics_address,
+            url,
+            drain: settings.drain,
+            route,
+            tasks,
+            processes,
+            gone,
+            listeners,
+        })
+    }
+
+    /// The endpoint's URL, as a client on this machine would write it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where `/metrics` is.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Waits until the server behind takes requests, as far as that can be seen: a command that serves HTTP listens by
+    /// then. Ends early when it turns out that it never will; [`Self::failed`] says why.
+    pub async fn ready(&self) {
+        self.route.ready().await;
+    }
+
+    /// Waits until it is certain that the server behind is none, and gives the reason: the command cannot be started,
+    /// ends without a word, or keeps ending. Cancel-safe.
+    pub async fn failed(&self) -> String {
+        self.route.failed().await
+    }
+
+    /// Takes no more connections, lets requests under way end, stops what runs.
+    pub async fn stop(self) -> Stopped {
+        let Self { tasks, processes, route, gone, listeners, drain, .. } = self;
+        tasks.stop();
+        let deadline = Instant::now() + drain;
+        // Side by side: requests under way end while servers with nothing to do go.
+        let serving = async {
+            let mut cut = 0;
+            for listener in listeners {
+                cut += listener.await.ok().and_then(Result::ok).map_or(0, |drained| drained.cut_connections);
+            }
+            cut
+        };
+        let stopping = async {
+            route.shut_down(deadline).await;
+            let left = processes.wait(route.grace() + BEYOND_GRACE).await;
+            // The threads that serve live until now: processes are watched by the thread that started them.
+            gone.cancel();
+            left
+        };
+        let (cut_connections, left_processes) = tokio::join!(serving, stopping);
+        tasks.wait(LAST_WAIT).await;
+        Stopped { cut_connections, left_processes }
+    }
+}
+
+/// The address to listen on. A name gives its first IPv4 address, or its first at all.
+fn address_of(host: &str, port: u16) -> Result<SocketAddr, StartError> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let failed = |reason: String| StartError::Host { host: host.to_owned(), reason };
+    let found: Vec<_> = (bare, port).to_socket_addrs().map_err(|error| failed(error.to_string()))?.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| failed("the name has no address".to_owned()))
+}
+
+/// The address that a client on this machine uses: all addresses of a machine are no address to connect to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn server_tls(chain: &Path, key: &Path) -> Result<ServerTls, StartError> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| StartError::File { path: path.to_owned(), source })
+    };
+    Ok(ServerTls::from_pem(&read(chain)?, &read(key)?)?)
+}
+
+/// The instances' URLs, checked together.
+fn endpoints(urls: &[String]) -> Result<Vec<Arc<Endpoint>>, StartError> {
+    if urls.is_empty() {
+        return Err(StartError::NoUrl);
+    }
+    urls.iter().map(|url| Ok(Arc::new(Endpoint::parse(url)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_a_name() {
+        for (host, expect) in [
+            ("127.0.0.1", "127.0.0.1:80"),
+            ("localhost", "127.0.0.1:80"),
+            ("::1", "[::1]:80"),
+            ("[::1]", "[::1]:80"),
+            ("0.0.0.0", "0.0.0.0:80"),
+        ] {
+            assert_eq!(address_of(host, 80).unwrap().to_string(), expect, "{host}");
+        }
+        let error = address_of("no.such.host.invalid", 80).unwrap_err().to_string();
+        assert!(error.contains("no.such.host.invalid"), "{error}");
+    }
+
+    #[test]
+    fn a_url_for_all_addresses_names_one_that_can_be_connected_to() {
+        assert_eq!(reachable("0.0.0.0:5".parse().unwrap()).to_string(), "127.0.0.1:5");
+        assert_eq!(reachable("[::]:5".parse().unwrap()).to_string(), "[::1]:5");
+        assert_eq!(reachable("10.0.0.1:5".parse().unwrap()).to_string(), "10.0.0.1:5");
+    }
+}

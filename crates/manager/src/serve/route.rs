@@ -1,0 +1,353 @@
+//! What is behind an endpoint, and its life: a route that forwards, or a bridge; the processes and look-ups it needs.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use proxy::bridge::{Bridge, BridgeConfig, Mode, Paths};
+use proxy::endpoint::{Endpoint, Scheme, Target as EndpointTarget};
+use proxy::forward::{Forward, ForwardConfig, Patience};
+use proxy::instance::Instances;
+use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
+use proxy::resolve::Resolver;
+use proxy::session::{KeyRing, MemoryStore};
+use proxy::upstream::{ClientTls, Pool, PoolConfig};
+use proxy::{Body, Call};
+use telemetry::{Metrics, Tasks};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval};
+use workload::{CommandSpec, LogTail, RestartPolicy, State, Supervisor};
+
+use super::{ServeSettings, StartError, client_tls, endpoints};
+use crate::process::ProcessConnect;
+use crate::target::{HttpTarget, HttpTransport, Target};
+
+/// How often it is tried whether a command listens yet.
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
+/// What routes are made of.
+pub(super) struct Making<'a> {
+    pub(super) settings: &'a ServeSettings,
+    pub(super) paths: Paths,
+    pub(super) keys: Arc<KeyRing>,
+    /// Where this endpoint listens itself.
+    pub(super) own: SocketAddr,
+    pub(super) tasks: &'a Tasks,
+    pub(super) processes: &'a Tasks,
+}
+
+/// A route; clones are the same one.
+#[derive(Clone)]
+pub(super) struct Route {
+    kind: Kind,
+    grace: Duration,
+    end: End,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Forward { forward: Arc<Forward>, tls: Option<ClientTls> },
+    Bridge(Arc<Bridge>),
+}
+
+/// How it is noticed that there is no server.
+#[derive(Clone)]
+enum End {
+    /// It is somebody else's.
+    Unknown,
+    /// A command that the bridge runs.
+    Stillborn(watch::Receiver<Option<String>>),
+    /// A command that is kept running.
+    Supervised { state: watch::Receiver<State>, listens: SocketAddr },
+}
+
+/// What answers on one worker.
+pub(super) enum Backend {
+    Forward { forward: Arc<Forward>, pool: Arc<Pool> },
+    Bridge(Arc<Bridge>),
+}
+
+impl Backend {
+    pub(super) async fn handle(&self, call: Call) -> Response<Body> {
+        match self {
+            Self::Forward { forward, pool } => forward.handle(pool, call).await,
+            Self::Bridge(bridge) => bridge.handle(call).await,
+        }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").field("transport", &self.transport()).finish_non_exhaustive()
+    }
+}
+
+impl Making<'_> {
+    pub(super) async fn route(&self) -> Result<Route, StartError> {
+        match &self.settings.target {
+            Target::Stdio { command, mode, grace } => Ok(self.stdio(command, *mode, *grace)),
+            Target::Remote(http) => {
+                let kind = self.http(http).await?;
+                Ok(Route { kind, grace: Duration::ZERO, end: End::Unknown })
+            }
+            Target::Server { command, http, grace } => self.server(command, http, *grace).await,
+        }
+    }
+
+    fn stdio(&self, command: &CommandSpec, mode: Mode, grace: Duration) -> Route {
+        let log = LogTail::new(self.settings.name.as_str());
+        let target = command.program().to_string_lossy().into_owned();
+        let connect =
+            ProcessConnect::new(command.clone(), log, grace, self.processes.clone(), DEFAULT_MAX_MESSAGE);
+        let end = End::Stillborn(connect.stillborn());
+        let bridge = Bridge::new(self.bridge_config(target, mode), Arc::new(connect));
+        self.maintain(&bridge);
+        Route { kind: Kind::Bridge(bridge), grace, end }
+    }
+
+    async fn server(
+        &self,
+        command: &CommandSpec,
+        http: &HttpTarget,
+        grace: Duration,
+    ) -> Result<Route, StartError> {
+        let kind = self.http(http).await?;
+        let listens =
+            match endpoints(&http.urls)?.first().map(|endpoint| (endpoint.target.clone(), endpoint.port)) {
+                Some((EndpointTarget::Address(ip), port)) => SocketAddr::new(ip, port),
+                _ => return Err(StartError::NoUrl),
+            };
+        let log = LogTail::new(self.settings.name.as_str());
+        let policy = RestartPolicy { grace, ..RestartPolicy::default() };
+        let supervisor = Supervisor::start(command.clone(), log, policy, self.processes);
+        let state = supervisor.state();
+        let stop = self.tasks.stop_token();
+        self.processes.spawn("hold the supervisor", async move {
+            stop.cancelled().await;
+            supervisor.stop().await;
+        });
+        Ok(Route { kind, grace, end: End::Supervised { state, listens } })
+    }
+
+    async fn http(&self, http: &HttpTarget) -> Result<Kind, StartError> {
+        let endpoints = endpoints(&http.urls)?;
+        for endpoint in &endpoints {
+            self.refuse_loop(endpoint)?;
+        }
+        let encrypted = endpoints.iter().any(|endpoint| endpoint.scheme == Scheme::Https);
+        // The system's roots are some hundred kilobytes: only where they are needed.
+        let tls = encrypted.then(|| client_tls(http.ca_file.as_deref())).transpose()?;
+        let instances = self.instances(&endpoints).await?;
+        Ok(match http.transport {
+            HttpTransport::StreamableHttp => self.forward(http, instances, tls),
+            HttpTransport::Sse => self.sse(http, &endpoints, instances, tls),
+        })
+    }
+
+    fn forward(&self, http: &HttpTarget, instances: Arc<Instances>, tls: Option<ClientTls>) -> Kind {
+        let (forward, farewells) = Forward::new(ForwardConfig {
+            name: self.settings.name.as_str().to_owned(),
+            keys: Arc::clone(&self.keys),
+            limits: self.settings.sessions,
+            store: Arc::new(MemoryStore::default()),
+            instances,
+            patience: Patience::default(),
+            endpoint_path: self.paths.mcp.clone(),
+            headers: http.headers.clone(),
+            stateless: http.stateless,
+            stop: self.tasks.stop_token(),
+        });
+        let pool = Pool::new(PoolConfig::default(), tls.clone());
+        self.tasks.spawn("sessions", Arc::clone(&forward).maintain(pool, farewells));
+        Kind::Forward { forward, tls }
+    }
+
+    fn sse(
+        &self,
+        http: &HttpTarget,
+        endpoints: &[Arc<Endpoint>],
+        instances: Arc<Instances>,
+        tls: Option<ClientTls>,
+    ) -> Kind {
+        let target = endpoints.first().map_or_else(String::new, |endpoint| endpoint.display());
+        let mut config = RemoteConfig::new(target.clone());
+        config.headers.extend(http.headers.clone());
+        let pool = Pool::new(PoolConfig::default(), tls);
+        let remote = RemoteSse::new(config, instances, pool, self.processes.clone());
+        let mode = Mode::PerSession { warm: 0, max_children: self.settings.sessions.sessions };
+        let bridge = Bridge::new(self.bridge_config(target, mode), Arc::new(remote));
+        self.maintain(&bridge);
+        Kind::Bridge(bridge)
+    }
+
+    fn bridge_config(&self, target: String, mode: Mode) -> BridgeConfig {
+        BridgeConfig {
+            name: self.settings.name.as_str().to_owned(),
+            target,
+            mode,
+            limits: self.settings.sessions,
+            keys: Arc::clone(&self.keys),
+            patience: Patience::default(),
+            paths: self.paths.clone(),
+            allow_sse: true,
+        }
+    }
+
+    fn maintain(&self, bridge: &Arc<Bridge>) {
+        let bridge = Arc::clone(bridge);
+        self.tasks.spawn("servers", async move { bridge.maintenance().await });
+    }
+
+    /// Looks all names up, and keeps looking.
+    async fn instances(&self, endpoints: &[Arc<Endpoint>]) -> Result<Arc<Instances>, StartError> {
+        let instances = Arc::new(Instances::new());
+        let resolver = Resolver::system().map_err(StartError::Resolver)?;
+        for endpoint in endpoints {
+            let following = resolver.clone().follow(Arc::clone(endpoint), Arc::clone(&instances)).await?;
+            let stop = self.tasks.stop_token();
+            self.tasks.spawn("resolve", async move {
+                stop.run_until_cancelled(following).await;
+            });
+        }
+        Ok(instances)
+    }
+
+    /// An endpoint that is its own backend would call itself until something breaks.
+    fn refuse_loop(&self, endpoint: &Endpoint) -> Result<(), StartError> {
+        let local = match &endpoint.target {
+            EndpointTarget::Address(ip) => {
+                *ip == self.own.ip() || (ip.is_loopback() && self.own.ip().is_unspecified())
+            }
+            EndpointTarget::Name(name) => {
+                name == "localhost" && (self.own.ip().is_loopback() || self.own.ip().is_unspecified())
+            }
+        };
+        if local && endpoint.port == self.own.port() {
+            return Err(StartError::Loop { target: endpoint.display() });
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    /// What answers on the calling worker, with connections of its own.
+    pub(super) fn backend(&self) -> Backend {
+        match &self.kind {
+            Kind::Forward { forward, tls } => {
+                let pool = Pool::new(PoolConfig::default(), tls.clone());
+                Backend::Forward { forward: Arc::clone(forward), pool }
+            }
+            Kind::Bridge(bridge) => Backend::Bridge(Arc::clone(bridge)),
+        }
+    }
+
+    pub(super) fn transport(&self) -> &'static str {
+        match self.kind {
+            Kind::Forward { .. } => "streamable-http",
+            Kind::Bridge(_) => "stdio",
+        }
+    }
+
+    pub(super) fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// Whether requests can be answered, as far as is known without asking.
+    pub(super) fn is_usable(&self) -> bool {
+        let ends = match &self.end {
+            End::Unknown => true,
+            End::Stillborn(why) => why.borrow().is_none(),
+            End::Supervised { state, .. } => matches!(*state.borrow(), State::Running { .. }),
+        };
+        let reached = match &self.kind {
+            Kind::Forward { forward, .. } => !forward.instances().active().is_empty(),
+            Kind::Bridge(_) => true,
+        };
+        ends && reached
+    }
+
+    pub(super) async fn ready(&self) {
+        let End::Supervised { state, listens } = &self.end else { return };
+        let mut state = state.clone();
+        let given_up = async {
+            // A sender that is gone has shown its last state.
+            let _ = state.wait_for(State::is_final).await;
+        };
+        let answers = async {
+            let mut tries = interval(TRY_EVERY);
+            while TcpStream::connect(listens).await.is_err() {
+                tries.tick().await;
+            }
+        };
+        tokio::select! {
+            () = given_up => {}
+            () = answers => {}
+        }
+    }
+
+    pub(super) async fn failed(&self) -> String {
+        match &self.end {
+            End::Unknown => std::future::pending().await,
+            End::Stillborn(why) => {
+                let mut why = why.clone();
+                let told = why.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+                match told {
+                    Some(why) => why,
+                    None => std::future::pending().await,
+                }
+            }
+            End::Supervised { state, .. } => {
+                let mut state = state.clone();
+                let last = state.wait_for(State::is_final).await.ok().map(|state| state.clone());
+                match last {
+                    Some(State::Failed { reason, hint, last_lines }) => {
+                        let mut text = format!("the server {reason}");
+                        if let Some(hint) = hint {
+                            text = format!("{text}. {hint}");
+                        }
+                        if !last_lines.is_empty() {
+                            text = format!("{text}; its last words:\n  {}", last_lines.join("\n  "));
+                        }
+                        text
+                    }
+                    _ => std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    pub(super) async fn shut_down(&self, deadline: Instant) {
+        if let Kind::Bridge(bridge) = &self.kind {
+            bridge.shut_down(deadline).await;
+        }
+    }
+
+    /// Adds what can be read off when somebody asks.
+    pub(super) fn register(&self, metrics: &Metrics) {
+        match &self.kind {
+            Kind::Forward { forward, .. } => {
+                let route = Arc::clone(forward);
+                metrics.gauge("sessions", "Sessions open", move || route.sessions() as u64);
+                let route = Arc::clone(forward);
+                metrics.gauge("instances", "Backend instances that take new sessions", move || {
+                    route.instances().active().len() as u64
+                });
+            }
+            Kind::Bridge(bridge) => {
+                let counts = Arc::clone(bridge);
+                metrics.gauge("sessions", "Sessions open", move || counts.counts().sessions as u64);
+                let counts = Arc::clone(bridge);
+                metrics.gauge("servers", "Servers running, the ready ones included", move || {
+                    counts.counts().children as u64
+                });
+                let counts = Arc::clone(bridge);
+                metrics.gauge("messages_dropped", "Messages that had nowhere to go", move || {
+                    counts.counts().dropped
+                });
+            }
+        }
+    }
+}

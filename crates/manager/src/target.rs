@@ -1,0 +1,47 @@
+//! What stands behind an endpoint.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderMap;
+use proxy::bridge::Mode;
+use workload::CommandSpec;
+
+/// The server that is served.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A command that speaks MCP over its stdin and stdout.
+    Stdio {
+        command: CommandSpec,
+        mode: Mode,
+        /// Between SIGTERM and SIGKILL.
+        grace: Duration,
+    },
+    /// A command that serves HTTP itself, kept running.
+    Server { command: CommandSpec, http: HttpTarget, grace: Duration },
+    /// One or more instances that somebody else runs.
+    Remote(HttpTarget),
+}
+
+/// A server reached over HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpTarget {
+    /// Each is an instance, or a name all of whose addresses are.
+    pub urls: Vec<String>,
+    pub transport: HttpTransport,
+    /// Sent with every request to it.
+    pub headers: HeaderMap,
+    /// A PEM bundle to verify it with, instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// Only POST, no sessions.
+    pub stateless: bool,
+}
+
+/// How a server is spoken to over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpTransport {
+    #[default]
+    StreamableHttp,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+}
