@@ -140,6 +140,20 @@ mod tests {
     }
 
     #[test]
+    fn proxy_is_given_targets_or_is_stdio_itself() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' ')).map(|args| args.command);
+        match parse("skep proxy a --target-uri http://x/mcp --target-uri http://y/mcp --port 1").unwrap() {
+            Command::Proxy(args) => assert_eq!(args.proxied.target_uri.len(), 2),
+            other => panic!("{other:?}"),
+        }
+        match parse("skep proxy stdio http://x/mcp").unwrap() {
+            Command::Proxy(args) => assert!(args.command.is_some()),
+            other => panic!("{other:?}"),
+        }
+        assert!(parse("skep proxy a").is_err());
+    }
+
+    #[test]
     fn durations_are_written_as_in_go() {
         for (text, seconds) in [("0", 0), ("90s", 90), ("1h30m", 5400), ("2h", 7200)] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");

@@ -17,7 +17,9 @@ pub(crate) fn of_command(command: &[String]) -> WorkloadName {
     if !LAUNCHERS.contains(&program) {
         return WorkloadName::derive(program);
     }
-    let launched = words.find(|word| !word.starts_with('-') && !VERBS.contains(word) && !word.contains('='));
+    let is_variable = |word: &str| program == "env" && word.contains('=');
+    let launched =
+        words.find(|word| !word.starts_with('-') && !VERBS.contains(word) && !is_variable(word));
     WorkloadName::derive(launched.map_or(program, package_name))
 }
 

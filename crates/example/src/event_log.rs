@@ -223,10 +223,14 @@ impl Outbox {
         }
     }
 
-    /// Closes the connection under a resumable stream, so that the client has to come back for the rest.
-    pub(crate) fn hang_up(&self) {
-        if let Self::Log(log) = self {
-            log.hang_up();
+    /// Closes the connection under a resumable stream, so that the client has to come back for the rest. A pipe cannot
+    /// be closed for one request: there `release`, if any, asks a bridge that may stand in between.
+    pub(crate) async fn hang_up(&self, release: Option<Bytes>) {
+        match (self, release) {
+            (Self::Log(log), _) => log.hang_up(),
+            // A client that is gone is noticed by the transport.
+            (Self::Queue(_), Some(release)) => drop(self.send(release).await),
+            (Self::Queue(_) | Self::Nowhere, _) => {}
         }
     }
 }
@@ -278,7 +282,7 @@ mod tests {
     async fn hanging_up_ends_the_reader_but_not_the_log() {
         let log = EventLog::new(1);
         let mut reader = log.attach(None);
-        Outbox::Log(Arc::clone(&log)).hang_up();
+        Outbox::Log(Arc::clone(&log)).hang_up(None).await;
         assert_eq!(take(&mut reader).await, None);
         assert!(!log.is_attached());
         log.push(Bytes::from_static(b"late")).await.unwrap();

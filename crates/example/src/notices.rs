@@ -63,6 +63,17 @@ pub(crate) fn progress(token: &[u8], progress: u64, total: u64, message: &str) -
     text.into()
 }
 
+/// Asks a bridge to end the connection of a request's stream (`docs/design/bridge.md`); everyone else passes over it.
+pub(crate) fn release_stream(id: &[u8]) -> Bytes {
+    let mut text = Vec::with_capacity(96);
+    text.extend_from_slice(
+        br#"{"jsonrpc":"2.0","method":"notifications/skep/release_stream","params":{"requestId":"#,
+    );
+    text.extend_from_slice(id);
+    text.extend_from_slice(b"}}");
+    text.into()
+}
+
 /// `notifications/message`.
 pub(crate) fn log(level: Level, text: &str) -> Bytes {
     notification(

@@ -187,7 +187,7 @@ pub(crate) struct ProxyArgs {
     #[command(subcommand)]
     pub(crate) command: Option<ProxyCommand>,
     #[command(flatten)]
-    pub(crate) proxied: Option<Proxied>,
+    pub(crate) proxied: Proxied,
 }
 
 #[derive(Debug, Subcommand)]
@@ -200,7 +200,9 @@ pub(crate) enum ProxyCommand {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Proxied {
     /// What the server is called; sessions belong to it, so replicas use the same
-    pub(crate) name: String,
+    // `None` only beside a subcommand, which does without what is required here.
+    #[arg(required = true)]
+    pub(crate) name: Option<String>,
     /// Where it is: an instance, or a name all of whose addresses are instances (repeatable)
     #[arg(long, required = true, value_name = "URL")]
     pub(crate) target_uri: Vec<String>,

@@ -15,10 +15,9 @@ use crate::printer::Printer;
 use crate::signals::StopSignals;
 
 pub(crate) fn run(args: Box<ProxyArgs>, printer: &Printer) -> anyhow::Result<Outcome> {
-    match (args.command, args.proxied) {
-        (Some(ProxyCommand::Stdio(args)), _) => run_relay(&args),
-        (None, Some(args)) => run_proxy(args, printer),
-        (None, None) => bail!("a name and --target-uri are required"),
+    match args.command {
+        Some(ProxyCommand::Stdio(args)) => run_relay(&args),
+        None => run_proxy(args.proxied, printer),
     }
 }
 
@@ -26,7 +25,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
     let telling =
         Telling { format: args.listen.format, mode: ProxyMode::StreamableHttp, notes: Vec::new(), printer };
     let settings = ServeSettings {
-        name: WorkloadName::new(&args.name)?,
+        name: WorkloadName::new(&args.name.context("a name is required")?)?,
         listen: serve::listen(&args.listen, args.port),
         tools: serve::tools(&args.tools)?,
         keys: serve::keys(&args.sessions),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::call::Call;
-use crate::notices::Level;
+use crate::notices::{self, Level};
 use crate::reply::{Members, Outcome, Work};
 
 /// Between the things that a test tool says.
@@ -121,11 +121,12 @@ pub(super) fn progress(call: &Call) -> Result<Work, Outcome> {
     }))
 }
 
-pub(super) fn reconnection(_: &Call) -> Result<Work, Outcome> {
+pub(super) fn reconnection(call: &Call) -> Result<Work, Outcome> {
+    let release = call.message.id().filter(|_| !call.is_modern()).map(notices::release_stream);
     Ok(Work::later(|outbox| async move {
         // Long enough for the client to have got what stands first on the stream.
         sleep(PAUSE).await;
-        outbox.hang_up();
+        outbox.hang_up(release).await;
         sleep(PAUSE).await;
         Outcome::Complete(Members::text("Reconnection test completed successfully"))
     }))

@@ -17,20 +17,21 @@ use crate::failure::{Failure, FailureClass, json_answer};
 /// dead, and a cursor to ask for the answer with.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
 
-/// What `Accept` allows. Absent, it allows everything.
+/// What `Accept` allows, and what it names first. Absent, it allows everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepts {
     pub json: bool,
     pub events: bool,
+    events_first: bool,
 }
 
 impl Accepts {
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(header::ACCEPT).iter().peekable();
         if values.peek().is_none() {
-            return Self { json: true, events: true };
+            return Self { json: true, events: true, events_first: false };
         }
-        let mut accepts = Self { json: false, events: false };
+        let mut accepts = Self { json: false, events: false, events_first: false };
         for range in values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -39,8 +40,14 @@ impl Accepts {
             }
             accepts.json |= matches!(&*kind, "*/*" | "application/*" | "application/json");
             accepts.events |= matches!(&*kind, "*/*" | "text/*" | "text/event-stream");
+            accepts.events_first |= accepts.events && !accepts.json;
         }
         accepts
+    }
+
+    /// Whether an answer that could be either is to be an event stream.
+    fn prefers_events(self) -> bool {
+        self.events && (self.events_first || !self.json)
     }
 }
 
@@ -71,7 +78,7 @@ pub(super) fn stream(body: Body) -> Response<Body> {
 
 /// An answer that is there at once, in whichever form the client accepts.
 pub(super) fn at_once(accepts: Accepts, text: Bytes) -> Response<Body> {
-    if accepts.json {
+    if !accepts.prefers_events() {
         return json_answer(StatusCode::OK, text);
     }
     let (queue, events) = mpsc::channel(1);
@@ -137,7 +144,7 @@ pub(super) async fn wait(
 ) -> Result<Response<Body>, Failure> {
     let Asked { under_way: UnderWay { ours, mut first }, accepts, era, patience, hold } = asked;
     let mut attendance = Attendance::new(child, Place::Waiting { ours }, hold);
-    if !accepts.json {
+    if accepts.prefers_events() {
         child.begin_stream(ours);
     }
     let begun = Instant::now();
@@ -189,21 +196,24 @@ mod tests {
 
     #[test]
     fn accept_is_read_as_http_says() {
-        for (accept, json, events) in [
-            (None, true, true),
-            (Some("application/json, text/event-stream"), true, true),
-            (Some("text/event-stream;q=0.9"), false, true),
-            (Some("Application/JSON"), true, false),
-            (Some("*/*"), true, true),
-            (Some("application/*;q=0, text/*"), false, true),
-            (Some("text/html"), false, false),
-            (Some(""), false, false),
+        for (accept, json, events, prefers_events) in [
+            (None, true, true, false),
+            (Some("application/json, text/event-stream"), true, true, false),
+            (Some("text/event-stream, application/json"), true, true, true),
+            (Some("text/event-stream;q=0.9"), false, true, true),
+            (Some("Application/JSON"), true, false, false),
+            (Some("*/*"), true, true, false),
+            (Some("application/*;q=0, text/*"), false, true, true),
+            (Some("text/html"), false, false, false),
+            (Some(""), false, false, false),
         ] {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {
                 headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             }
-            assert_eq!(Accepts::read(&headers), Accepts { json, events }, "{accept:?}");
+            let read = Accepts::read(&headers);
+            let expect = (json, events, prefers_events);
+            assert_eq!((read.json, read.events, read.prefers_events()), expect, "{accept:?}");
         }
     }
 
