@@ -1,1 +1,44 @@
-fn main() {}
+//! What is longer than a line: tests with all they need, the official conformance suite, benchmarks, and the tidy test.
+//!
+//! `cargo xtask help` lists them.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that is read by people")]
+
+mod bench;
+mod build;
+mod conformance;
+mod peers;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The project's chores.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all tests, with what they need
+    Test(test::TestArgs),
+    /// Run the official conformance suite against the example server, alone and through skep
+    Conformance(conformance::ConformanceArgs),
+    /// Check what the compiler does not see
+    Tidy,
+    /// Measure the proxy and the bridge against direct calls, nginx and other peers
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().command {
+        Command::Test(args) => test::run_all(&args),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::Tidy => tidy::run(),
+        Command::Bench(args) => bench::run(&args),
+    }
+}

@@ -18,8 +18,7 @@ pub(crate) fn of_command(command: &[String]) -> WorkloadName {
         return WorkloadName::derive(program);
     }
     let is_variable = |word: &str| program == "env" && word.contains('=');
-    let launched =
-        words.find(|word| !word.starts_with('-') && !VERBS.contains(word) && !is_variable(word));
+    let launched = words.find(|word| !word.starts_with('-') && !VERBS.contains(word) && !is_variable(word));
     WorkloadName::derive(launched.map_or(program, package_name))
 }
 

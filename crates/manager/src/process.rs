@@ -26,8 +26,18 @@ pub(crate) struct ProcessConnect {
     max_line: usize,
     /// Set as soon as any run has said something that may be a message.
     spoke: Arc<AtomicBool>,
-    /// Why the first run ended, if none has said anything by then.
-    stillborn: watch::Sender<Option<String>>,
+    beginning: watch::Sender<Beginning>,
+}
+
+/// What is known of a command before it has said anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// It was not started yet.
+    Untried,
+    /// It was started.
+    Started,
+    /// It is no server: it could not be started, or ended without a word. Why.
+    Stillborn(String),
 }
 
 impl ProcessConnect {
@@ -46,13 +56,13 @@ impl ProcessConnect {
             tasks,
             max_line,
             spoke: Arc::default(),
-            stillborn: watch::Sender::new(None),
+            beginning: watch::Sender::new(Beginning::Untried),
         }
     }
 
-    /// Tells when the command turns out to be no server: it could not be started, or ended without a word.
-    pub(crate) fn stillborn(&self) -> watch::Receiver<Option<String>> {
-        self.stillborn.subscribe()
+    /// Tells how the first run begins.
+    pub(crate) fn beginning(&self) -> watch::Receiver<Beginning> {
+        self.beginning.subscribe()
     }
 
     async fn start(&self) -> Result<Channel, ConnectError> {
@@ -60,6 +70,13 @@ impl ProcessConnect {
         let (process, Pipes { stdin, stdout }) = started.map_err(|error| self.not_started(&error))?;
         let process = Arc::new(process);
         if !self.spoke.load(Ordering::Relaxed) {
+            self.beginning.send_if_modified(|beginning| {
+                let first = *beginning == Beginning::Untried;
+                if first {
+                    *beginning = Beginning::Started;
+                }
+                first
+            });
             self.watch_first_words(&process);
         }
         let guard =
@@ -77,18 +94,19 @@ impl ProcessConnect {
             reason = format!("{reason}. {hint}");
         }
         if !self.spoke.load(Ordering::Relaxed) && !error.is_transient() {
-            self.stillborn.send_replace(Some(reason.clone()));
+            self.beginning.send_replace(Beginning::Stillborn(reason.clone()));
         }
         ConnectError { reason }
     }
 
     fn watch_first_words(&self, process: &Arc<Process>) {
         let (process, log) = (Arc::clone(process), self.log.clone());
-        let (spoke, stillborn) = (Arc::clone(&self.spoke), self.stillborn.clone());
+        let (spoke, beginning) = (Arc::clone(&self.spoke), self.beginning.clone());
         self.tasks.spawn("first words", async move {
             let exit = process.wait().await;
             if exit.is_unasked() && !spoke.load(Ordering::Relaxed) {
-                stillborn.send_replace(Some(with_last_lines(format!("the server {exit}"), &log)));
+                let why = with_last_lines(format!("the server {exit}"), &log);
+                beginning.send_replace(Beginning::Stillborn(why));
             }
         });
     }

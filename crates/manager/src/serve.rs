@@ -49,6 +49,8 @@ pub struct Listen {
     pub metrics: Option<SocketAddr>,
     /// Threads that serve; `None`: one per core.
     pub workers: Option<usize>,
+    /// For the head of a request, and between two requests of a connection.
+    pub header_timeout: Duration,
 }
 
 /// Which server is served, and how.
@@ -98,6 +100,8 @@ pub enum StartError {
     Resolve(#[from] ResolveError),
     #[error("{0}")]
     Resolver(String),
+    #[error("a thread to serve with could not be started: {0}")]
+    Thread(#[from] io::Error),
     #[error("{target} leads back to this endpoint: give the server another port")]
     Loop { target: String },
 }
@@ -124,6 +128,7 @@ pub struct Serving {
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     url: String,
+    sse_url: String,
     drain: Duration,
     route: Route,
     /// What serves, looks names up, keeps time.
@@ -131,7 +136,7 @@ pub struct Serving {
     /// The processes that run, and those that are being stopped.
     processes: Tasks,
     gone: CancellationToken,
-    listeners: Vec<JoinHandle<io::Result<Drained>>>,
+    listeners: Vec<JoinHandle<Drained>>,
 }
 
 /// How it ended.
@@ -191,22 +196,31 @@ impl Serving {
             origin,
             tools: settings.tools.clone(),
         };
-        let config = ListenerConfig { tls, drain: settings.drain, ..ListenerConfig::default() };
-        let config = ListenerConfig { workers: settings.listen.workers.unwrap_or(config.workers), ..config };
+        let listen = &settings.listen;
+        let defaults = ListenerConfig::default();
+        let config = ListenerConfig {
+            tls,
+            drain: settings.drain,
+            header_timeout: listen.header_timeout,
+            workers: listen.workers.unwrap_or(defaults.workers),
+            ..defaults
+        };
         let front = front::Making { chain, route: route.clone(), tasks: tasks.clone(), gone: gone.clone() };
-        let serving = listener.serve(config, tasks.stop_token(), move || front.front());
+        let serving = listener.serve(config, tasks.stop_token(), move || front.front())?;
         let mut listeners = vec![tokio::spawn(serving)];
         if let Some(diagnostics) = diagnostics {
             let config = ListenerConfig { workers: 1, drain: LAST_WAIT, ..ListenerConfig::default() };
             let make = move || Diagnostics { metrics: Arc::clone(&metrics) };
-            listeners.push(tokio::spawn(diagnostics.serve(config, tasks.stop_token(), make)));
+            listeners.push(tokio::spawn(diagnostics.serve(config, tasks.stop_token(), make)?));
         }
         let scheme = if settings.listen.tls.is_some() { "https" } else { "http" };
-        let url = format!("{scheme}://{}{}", reachable(address), paths.mcp);
+        let base = format!("{scheme}://{}", reachable(address));
+        let (url, sse_url) = (format!("{base}{}", paths.mcp), format!("{base}{}", paths.sse));
         Ok(Self {
             address,
             metrics_address,
             url,
+            sse_url,
             drain: settings.drain,
             route,
             tasks,
@@ -220,6 +234,12 @@ impl Serving {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL for clients of HTTP+SSE, where that is served.
+    #[must_use]
+    pub fn sse_url(&self) -> &str {
+        &self.sse_url
     }
 
     /// Where it listens.
@@ -250,12 +270,12 @@ impl Serving {
     pub async fn stop(self) -> Stopped {
         let Self { tasks, processes, route, gone, listeners, drain, .. } = self;
         tasks.stop();
+        let on_workers = route.runs_on_workers();
         let deadline = Instant::now() + drain;
-        // Side by side: requests under way end while servers with nothing to do go.
         let serving = async {
             let mut cut = 0;
             for listener in listeners {
-                cut += listener.await.ok().and_then(Result::ok).map_or(0, |drained| drained.cut_connections);
+                cut += listener.await.map_or(0, |drained| drained.cut_connections);
             }
             cut
         };
@@ -266,7 +286,13 @@ impl Serving {
             gone.cancel();
             left
         };
-        let (cut_connections, left_processes) = tokio::join!(serving, stopping);
+        let (cut_connections, left_processes) = if on_workers {
+            // Side by side: requests under way end while servers with nothing to do go.
+            tokio::join!(serving, stopping)
+        } else {
+            // A server that is reached over HTTP is needed until the last request has ended.
+            (serving.await, stopping.await)
+        };
         tasks.wait(LAST_WAIT).await;
         Stopped { cut_connections, left_processes }
     }

@@ -92,6 +92,9 @@ impl Decoder {
     /// # Errors
     /// [`EventTooLong`]; the stream cannot be read further.
     pub fn feed(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) -> Result<(), EventTooLong> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         if std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n') {
             bytes = &bytes[1..];
         }

@@ -204,7 +204,8 @@ impl Forward {
         outgoing: Outgoing,
         principal: model::PrincipalDigest,
     ) -> Result<Response<Body>, Failure> {
-        let initialize = outgoing.body.clone();
+        // Kept for as long as the session: on its own, not with the connection's whole read buffer.
+        let initialize = Bytes::copy_from_slice(&outgoing.body);
         let (instance, mut response) = self
             .first_that_answers(pool, outgoing, |failure| match failure {
                 // No session exists yet, so another instance can do no harm; but a slow one is slow for all.
@@ -218,6 +219,7 @@ impl Forward {
         };
         let load = instance.hold_session();
         let backend_id = backend_session.as_bytes().to_vec();
+        let backend_session = HeaderValue::from_bytes(&backend_id).expect("it was a header value");
         let pin = instance.pin();
         let pinned = Pinned { instance, backend_session, _load: load };
         let begun = self.table.begin(principal, pin, &backend_id, pinned)?;

@@ -172,17 +172,17 @@ impl Listener {
         self.address
     }
 
-    /// Serves until `stop` is cancelled, then drains. `handler` is called once in each worker's thread, inside its
-    /// runtime.
+    /// Starts the workers, and gives what accepts connections for them until `stop` is cancelled, then drains. `handler`
+    /// is called once in each worker's thread, inside its runtime.
     ///
     /// # Errors
     /// A worker thread that could not be started.
-    pub async fn serve<H: Handler>(
+    pub fn serve<H: Handler>(
         self,
         config: ListenerConfig,
         stop: CancellationToken,
         handler: impl Fn() -> H + Send + Sync + 'static,
-    ) -> io::Result<Drained> {
+    ) -> io::Result<impl Future<Output = Drained> + Send> {
         let handler = Arc::new(handler);
         let open = Arc::new(AtomicUsize::new(0));
         let workers: Vec<Worker> = (0..config.workers.max(1))
@@ -190,13 +190,17 @@ impl Listener {
                 Worker::start(number, config.clone(), stop.clone(), Arc::clone(&open), Arc::clone(&handler))
             })
             .collect::<io::Result<_>>()?;
-        self.accept(&config, &stop, &open, &workers).await;
-        drop(self.tcp);
-        let mut cut_connections = 0;
-        for worker in workers {
-            cut_connections += worker.join().await;
-        }
-        Ok(Drained { cut_connections })
+        Ok(async move {
+            self.accept(&config, &stop, &open, &workers).await;
+            drop(self.tcp);
+            // All begin to drain before any is waited for.
+            let draining: Vec<_> = workers.into_iter().map(Worker::drain).collect();
+            let mut cut_connections = 0;
+            for worker in draining {
+                cut_connections += worker.join().await;
+            }
+            Drained { cut_connections }
+        })
     }
 
     async fn accept(

@@ -36,6 +36,9 @@ pub(crate) struct ListenArgs {
     /// Largest request body, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024)]
     pub(crate) max_body: usize,
+    /// How long a client may take to send the head of a request, and then its body
+    #[arg(long, value_parser = duration, default_value = "30s", value_name = "DURATION")]
+    pub(crate) read_timeout: Duration,
     /// How long requests under way may go on when skep is told to stop
     #[arg(long, value_parser = duration, default_value = "30s", value_name = "DURATION")]
     pub(crate) drain: Duration,

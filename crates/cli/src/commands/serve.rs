@@ -40,11 +40,12 @@ pub(super) fn listen(args: &ListenArgs, port: u16) -> Listen {
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         metrics: args.metrics,
         workers: args.workers,
+        header_timeout: args.read_timeout,
     }
 }
 
 pub(super) fn body_limits(args: &ListenArgs) -> BodyLimits {
-    BodyLimits { size: args.max_body, ..BodyLimits::default() }
+    BodyLimits { size: args.max_body, time: args.read_timeout }
 }
 
 pub(super) fn session_limits(args: &SessionArgs) -> Limits {
@@ -119,7 +120,7 @@ impl Telling<'_> {
     fn tell(&self, name: &str, serving: &Serving) -> anyhow::Result<()> {
         let (url, transport) = match self.mode {
             ProxyMode::StreamableHttp => (serving.url().to_owned(), "streamable-http"),
-            ProxyMode::Sse => (serving.url().replace("/mcp", "/sse"), "sse"),
+            ProxyMode::Sse => (serving.sse_url().to_owned(), "sse"),
         };
         let metrics_url = serving.metrics_address().map(|address| format!("http://{address}/metrics"));
         let endpoint = Endpoint { name, url: &url, transport, pid: std::process::id(), metrics_url };

@@ -72,7 +72,9 @@ impl Handler for Front {
     }
 
     async fn drained(&self) {
-        self.gone.cancelled().await;
+        if self.route.runs_on_workers() {
+            self.gone.cancelled().await;
+        }
     }
 }
 

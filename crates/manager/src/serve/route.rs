@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
+use parking_lot::Mutex;
 use proxy::bridge::{Bridge, BridgeConfig, Mode, Paths};
 use proxy::endpoint::{Endpoint, Scheme, Target as EndpointTarget};
 use proxy::forward::{Forward, ForwardConfig, Patience};
@@ -22,7 +23,7 @@ use tokio::time::{Instant, interval};
 use workload::{CommandSpec, LogTail, RestartPolicy, State, Supervisor};
 
 use super::{ServeSettings, StartError, client_tls, endpoints};
-use crate::process::ProcessConnect;
+use crate::process::{Beginning, ProcessConnect};
 use crate::target::{HttpTarget, HttpTransport, Target};
 
 /// How often it is tried whether a command listens yet.
@@ -59,9 +60,13 @@ enum End {
     /// It is somebody else's.
     Unknown,
     /// A command that the bridge runs.
-    Stillborn(watch::Receiver<Option<String>>),
+    Stillborn(watch::Receiver<Beginning>),
     /// A command that is kept running.
-    Supervised { state: watch::Receiver<State>, listens: SocketAddr },
+    Supervised {
+        state: watch::Receiver<State>,
+        listens: SocketAddr,
+        supervisor: Arc<Mutex<Option<Supervisor>>>,
+    },
 }
 
 /// What answers on one worker.
@@ -102,7 +107,11 @@ impl Making<'_> {
         let target = command.program().to_string_lossy().into_owned();
         let connect =
             ProcessConnect::new(command.clone(), log, grace, self.processes.clone(), DEFAULT_MAX_MESSAGE);
-        let end = End::Stillborn(connect.stillborn());
+        let end = match mode {
+            Mode::PerSession { warm: 1.., .. } => End::Stillborn(connect.beginning()),
+            // Nothing is started before the first request.
+            Mode::PerSession { .. } | Mode::Shared => End::Unknown,
+        };
         let bridge = Bridge::new(self.bridge_config(target, mode), Arc::new(connect));
         self.maintain(&bridge);
         Route { kind: Kind::Bridge(bridge), grace, end }
@@ -124,12 +133,8 @@ impl Making<'_> {
         let policy = RestartPolicy { grace, ..RestartPolicy::default() };
         let supervisor = Supervisor::start(command.clone(), log, policy, self.processes);
         let state = supervisor.state();
-        let stop = self.tasks.stop_token();
-        self.processes.spawn("hold the supervisor", async move {
-            stop.cancelled().await;
-            supervisor.stop().await;
-        });
-        Ok(Route { kind, grace, end: End::Supervised { state, listens } })
+        let supervisor = Arc::new(Mutex::new(Some(supervisor)));
+        Ok(Route { kind, grace, end: End::Supervised { state, listens, supervisor } })
     }
 
     async fn http(&self, http: &HttpTarget) -> Result<Kind, StartError> {
@@ -259,7 +264,7 @@ impl Route {
     pub(super) fn is_usable(&self) -> bool {
         let ends = match &self.end {
             End::Unknown => true,
-            End::Stillborn(why) => why.borrow().is_none(),
+            End::Stillborn(beginning) => !matches!(*beginning.borrow(), Beginning::Stillborn(_)),
             End::Supervised { state, .. } => matches!(*state.borrow(), State::Running { .. }),
         };
         let reached = match &self.kind {
@@ -270,7 +275,15 @@ impl Route {
     }
 
     pub(super) async fn ready(&self) {
-        let End::Supervised { state, listens } = &self.end else { return };
+        let (state, listens) = match &self.end {
+            End::Unknown => return,
+            End::Stillborn(beginning) => {
+                // The sender lives as long as the route.
+                let _ = beginning.clone().wait_for(|beginning| *beginning != Beginning::Untried).await;
+                return;
+            }
+            End::Supervised { state, listens, .. } => (state, listens),
+        };
         let mut state = state.clone();
         let given_up = async {
             // A sender that is gone has shown its last state.
@@ -291,12 +304,13 @@ impl Route {
     pub(super) async fn failed(&self) -> String {
         match &self.end {
             End::Unknown => std::future::pending().await,
-            End::Stillborn(why) => {
-                let mut why = why.clone();
-                let told = why.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+            End::Stillborn(beginning) => {
+                let mut beginning = beginning.clone();
+                let is_over = |beginning: &Beginning| matches!(beginning, Beginning::Stillborn(_));
+                let told = beginning.wait_for(is_over).await.ok().map(|beginning| beginning.clone());
                 match told {
-                    Some(why) => why,
-                    None => std::future::pending().await,
+                    Some(Beginning::Stillborn(why)) => why,
+                    _ => std::future::pending().await,
                 }
             }
             End::Supervised { state, .. } => {
@@ -323,6 +337,17 @@ impl Route {
         if let Kind::Bridge(bridge) = &self.kind {
             bridge.shut_down(deadline).await;
         }
+        if let End::Supervised { supervisor, .. } = &self.end {
+            let supervisor = supervisor.lock().take();
+            if let Some(supervisor) = supervisor {
+                supervisor.stop().await;
+            }
+        }
+    }
+
+    /// Whether what is behind is looked after by the threads that serve.
+    pub(super) fn runs_on_workers(&self) -> bool {
+        matches!(self.kind, Kind::Bridge(_))
     }
 
     /// Adds what can be read off when somebody asks.

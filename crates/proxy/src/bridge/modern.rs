@@ -133,12 +133,13 @@ impl Bridge {
         let child = self.start(channel, slot, Sharing::Modern);
         let mut starting = Starting { child: Arc::clone(&child), begun: false };
         match self.ask(&child, own_request("server/discover", json!({}))).await {
-            Ok((_, None)) => {
+            // Modern, whether it serves the revision that was asked for or not (§ 2: then others are in its error).
+            Ok((_, code)) if code.is_none_or(|code| code == ErrorCode::UnsupportedVersion.number()) => {
                 starting.begun = true;
                 return Ok(Probed::Modern { child, catalog: Catalog::default() });
             }
             // Refused, or silence: legacy, whatever the code.
-            Ok((_, Some(_))) | Err(Failure::TimedOut { .. }) => {}
+            Ok(_) | Err(Failure::TimedOut { .. }) => {}
             Err(failure) => return Err(failure),
         }
         // Which revision it has is known to itself alone. It is not used after this.

@@ -53,7 +53,9 @@ impl Bridge {
         };
         let client = child.add_client(Format::Bare);
         let served = Served { child: Arc::clone(&child), client, front: Front::Sse };
-        let begun = self.begin(served, call.principal)?;
+        let begun = self
+            .begin(served, call.principal)
+            .inspect_err(|_| child.remove_client(client, "the session did not begin"))?;
         if let Some(starting) = &mut starting {
             starting.begun = true;
         }

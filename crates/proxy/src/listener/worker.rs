@@ -93,9 +93,20 @@ impl Worker {
         let _ = self.arrivals.send(arrival).await;
     }
 
-    /// Waits for the drain; gives the number of connections that were cut.
+    /// Takes no more connections, and lets those that are open end.
+    pub(super) fn drain(self) -> Draining {
+        Draining { thread: self.thread }
+    }
+}
+
+/// A worker that drains.
+pub(super) struct Draining {
+    thread: JoinHandle<usize>,
+}
+
+impl Draining {
+    /// Waits for the end; gives the number of connections that were cut.
     pub(super) async fn join(self) -> usize {
-        drop(self.arrivals);
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         joined.ok().and_then(Result::ok).unwrap_or_default()
     }

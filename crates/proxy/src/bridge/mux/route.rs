@@ -165,6 +165,10 @@ impl Mux {
         } else {
             self.newest_stream(client).map(Place::Request)
         };
+        if place.is_none() && self.clients.get(&client).is_some_and(|state| state.waiting.contains(&text)) {
+            // A change notice says the same however often it is said.
+            return;
+        }
         self.show_or_keep(client, place, text, effects);
     }
 
@@ -202,10 +206,6 @@ impl Mux {
             return;
         }
         let Some(state) = self.clients.get_mut(&client) else { return };
-        // A change notice says the same however often it is said.
-        if state.waiting.contains(&text) {
-            return;
-        }
         if state.waiting.len() == MAX_WAITING {
             state.waiting.pop_front();
             effects.push(Effect::Dropped("a notification that waited for a stream"));

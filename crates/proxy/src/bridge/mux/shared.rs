@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use mcp::{Message, Method};
+use mcp::{ErrorCode, ErrorReply, Message, Method};
 
 use super::{ClientKey, Effect, InFlight, Mux, Ours, Sharing, empty_result};
 
@@ -102,6 +102,11 @@ impl Mux {
             Method::ResourcesUnsubscribe => {
                 let last = self.subscriptions.remove(client, &message.uri()?);
                 (!last).then(|| empty_result(id))
+            }
+            Method::TasksList | Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
+                // Whose task it is, only the server knows, and it knows one client.
+                let reply = ErrorReply::new(ErrorCode::MethodNotFound, "tasks are not served by a shared server");
+                Some(reply.to_json(Some(id)))
             }
             Method::LoggingSetLevel => {
                 let level = rank(&message.level()?)?;

@@ -1,0 +1,117 @@
+//! Starting `skep`, and what every test needs of it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::wire::Response;
+use testkit::{Connection, Program, mcp};
+
+/// A `skep` with these arguments, its files in a folder of the tests.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(args).env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
+    command
+}
+
+/// Starts `skep` and waits for its endpoint.
+pub(crate) fn skep(args: &[&str]) -> (Program, String) {
+    let mut program = Program::start(command(args)).unwrap();
+    let url = program.url().unwrap_or_else(|error| panic!("skep {}: {error:#}", args.join(" ")));
+    (program, url)
+}
+
+/// The example server over HTTP.
+pub(crate) fn example(instance: &str) -> (Program, String) {
+    skep(&["example", "--http", "127.0.0.1:0", "--instance", instance])
+}
+
+/// `skep run`, with more arguments.
+pub(crate) fn run(args: &[&str]) -> (Program, String) {
+    skep(&[&["run", "--format", "json"], args].concat())
+}
+
+/// `skep proxy` in front of these, with more arguments.
+pub(crate) fn proxy(targets: &[&str], args: &[&str]) -> (Program, String) {
+    let mut all = vec!["proxy", "test", "--format", "json"];
+    targets.iter().for_each(|target| all.extend(["--target-uri", target]));
+    skep(&[all.as_slice(), args].concat())
+}
+
+/// Runs `skep` to its end: stdout, stderr, exit code.
+pub(crate) fn output(args: &[&str]) -> (String, String, Option<i32>) {
+    let (out, err, status) = testkit::program::run(command(args), Duration::from_secs(60)).unwrap();
+    (out, err, status.code())
+}
+
+/// One POST on a connection of its own. `headers` are whole lines.
+pub(crate) async fn post(url: &str, headers: &str, body: &str) -> Response {
+    let (address, path) = mcp::split_url(url).unwrap();
+    raw(url, &mcp::post(&address, &path, headers, body)).await
+}
+
+/// Sends bytes on a connection of their own and reads one response.
+pub(crate) async fn raw(url: &str, bytes: &[u8]) -> Response {
+    let (address, _) = mcp::split_url(url).unwrap();
+    Connection::open(&address).await.unwrap().ask(bytes).await.unwrap()
+}
+
+/// An `initialize` of this id.
+pub(crate) fn initialize(id: i64) -> String {
+    let params = json!({
+        "protocolVersion": mcp::VERSION, "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}
+    });
+    json!({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params}).to_string()
+}
+
+/// Status, JSON-RPC code and id of an error answer; `null` for what is not there.
+pub(crate) fn error_of(response: &Response) -> (u16, Value, Value) {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or(Value::Null);
+    (response.status, body["error"]["code"].clone(), body["id"].clone())
+}
+
+/// Waits for something to become true; how long is a matter of the machine, that it does is the test.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within half a minute: {what}");
+}
+
+/// Kilobytes resident.
+pub(crate) fn resident_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// The processes whose parent this is.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A zombie has ended; whoever should reap it is not the question here.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// A program for tests that need somebody else's: its path, or `None` where it is not installed. With `CI=true` that is
+/// a failure.
+pub(crate) fn peer(variable: &str) -> Option<String> {
+    let found = std::env::var(variable).ok().filter(|path| Path::new(path).is_file());
+    let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(found.is_some() || !must, "{variable} is not set: run the tests with `cargo xtask test`");
+    if found.is_none() {
+        println!("skipped: {variable} is not set; `cargo xtask test` installs what this needs");
+    }
+    found
+}

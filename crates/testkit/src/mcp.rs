@@ -1,0 +1,124 @@
+//! A client of Streamable HTTP (legacy era) on one connection, for tests and load: its session, and requests as text.
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use crate::wire::{Connection, Response};
+
+/// What the handshake asks for.
+pub const VERSION: &str = "2025-11-25";
+
+/// `host:port` and path of a URL.
+///
+/// # Errors
+/// It is no plain HTTP URL.
+pub fn split_url(url: &str) -> anyhow::Result<(String, String)> {
+    let rest = url.strip_prefix("http://").with_context(|| format!("{url} is not http"))?;
+    let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+    Ok((address.to_owned(), format!("/{path}")))
+}
+
+/// The bytes of a POST. `headers` are whole lines, each with its end.
+#[must_use]
+pub fn post(address: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A session on a connection.
+#[derive(Debug)]
+pub struct Session {
+    pub connection: Connection,
+    pub address: String,
+    pub path: String,
+    /// `Mcp-Session-Id`, empty where the server gives none.
+    pub id: String,
+    /// The result of `initialize`.
+    pub server: Value,
+    headers: String,
+    last_id: u64,
+}
+
+impl Session {
+    /// Connects and shakes hands.
+    ///
+    /// # Errors
+    /// The server does not take part.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        let (address, path) = split_url(url)?;
+        let connection = Connection::open(&address).await?;
+        Self::on(connection, address, path).await
+    }
+
+    /// Shakes hands on a connection that is open: a new session beside those that it carries already.
+    ///
+    /// # Errors
+    /// The server does not take part.
+    pub async fn on(mut connection: Connection, address: String, path: String) -> anyhow::Result<Self> {
+        let params = json!({
+            "protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": "testkit", "version": "0"}
+        });
+        let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+        let response = connection.ask(&post(&address, &path, "", &initialize.to_string())).await?;
+        ensure!(response.status == 200, "initialize: {} {}", response.status, response.text());
+        let id = response.header("mcp-session-id").unwrap_or_default().to_owned();
+        let server = response.json()?["result"].clone();
+        let session = if id.is_empty() { String::new() } else { format!("Mcp-Session-Id: {id}\r\n") };
+        let headers = format!("{session}MCP-Protocol-Version: {VERSION}\r\n");
+        let mut session = Self { connection, address, path, id, server, headers, last_id: 0 };
+        let told = session.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await?;
+        ensure!(told.status == 202, "notifications/initialized: {} {}", told.status, told.text());
+        Ok(session)
+    }
+
+    /// The bytes of a POST of this session.
+    #[must_use]
+    pub fn request(&self, body: &str) -> Vec<u8> {
+        post(&self.address, &self.path, &self.headers, body)
+    }
+
+    /// The bytes of a request of this session without a body.
+    #[must_use]
+    pub fn bare(&self, method: &str, more: &str) -> Vec<u8> {
+        format!(
+            "{method} {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n{}{more}\r\n",
+            self.path, self.address, self.headers
+        )
+        .into_bytes()
+    }
+
+    /// Posts a text and reads the whole answer.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn send(&mut self, body: &str) -> anyhow::Result<Response> {
+        let request = self.request(body);
+        self.connection.ask(&request).await
+    }
+
+    /// Asks, and gives the answer, result or error.
+    ///
+    /// # Errors
+    /// There is none, or it belongs to another request.
+    pub async fn ask(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
+        self.last_id += 1;
+        let body = json!({"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params});
+        let answer = self.send(&body.to_string()).await?.json()?;
+        ensure!(answer["id"] == self.last_id, "an answer to something else: {answer}");
+        Ok(answer)
+    }
+
+    /// Calls a tool and gives the text it answers with.
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; the tool failed.
+    pub async fn call(&mut self, tool: &str, arguments: Value) -> anyhow::Result<String> {
+        let answer = self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await?;
+        let text = answer["result"]["content"][0]["text"].as_str();
+        ensure!(answer["result"]["isError"] != true, "{tool} failed: {answer}");
+        Ok(text.with_context(|| format!("{tool}: {answer}"))?.to_owned())
+    }
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask test`: everything that must hold before a change goes in, on a clean clone, with what it needs.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::build::{cargo, root, run};
+use crate::{conformance, peers, tidy};
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TestArgs {
+    /// Without the official conformance suite
+    #[arg(long)]
+    skip_conformance: bool,
+}
+
+pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
+    step("format", || cargo(&["fmt", "--all", "--check"]))?;
+    step("tidy", tidy::run)?;
+    let peers = step("what the tests need", peers::install)?;
+    step("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
+    })?;
+    step("tests", || {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut tests = Command::new(cargo);
+        tests.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root());
+        run(tests.env("SKEP_TEST_NODE", &peers.node).env("SKEP_TEST_PYTHON", &peers.python))
+    })?;
+    if !args.skip_conformance {
+        step("conformance", || conformance::run(&conformance::ConformanceArgs::with_profile("release-dev")))?;
+    }
+    Ok(())
+}
+
+fn step<T>(name: &str, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    println!("\n=== {name}");
+    let begun = Instant::now();
+    let done = run()?;
+    println!("=== {name}: {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(done)
+}
