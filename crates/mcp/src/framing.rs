@@ -35,6 +35,12 @@ impl LineDecoder {
         &mut self.buffer
     }
 
+    /// Whether what has no end yet can only become a line over the limit: a CR behind it may belong to its end.
+    fn is_too_long(&self) -> bool {
+        let ends_in_cr = self.buffer.last() == Some(&b'\r');
+        self.buffer.len() - usize::from(ends_in_cr) > self.limit
+    }
+
     /// The next whole line without its end (LF or CRLF), `None` when more bytes are needed. Empty lines are skipped.
     ///
     /// # Errors
@@ -46,7 +52,7 @@ impl LineDecoder {
                 if self.discarding {
                     self.buffer.clear();
                     self.searched = 0;
-                } else if self.buffer.len() > self.limit {
+                } else if self.is_too_long() {
                     self.buffer.clear();
                     self.searched = 0;
                     self.discarding = true;
@@ -102,6 +108,16 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_is_taken_wherever_its_end_is_cut() {
+        let mut decoder = LineDecoder::new(3);
+        decoder.buffer().extend_from_slice(b"abc\r");
+        assert_eq!(decoder.next_line(), Ok(None));
+        decoder.buffer().extend_from_slice(b"\nabcd\r");
+        assert_eq!(decoder.next_line(), Ok(Some(Bytes::from_static(b"abc"))));
+        assert!(decoder.next_line().is_err());
     }
 
     #[test]

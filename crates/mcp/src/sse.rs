@@ -232,6 +232,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_read_between_cr_and_lf_changes_nothing() {
+        let (mut decoder, mut events) = (Decoder::new(100), Vec::new());
+        for piece in [&b"data: a\r"[..], b"", b"\ndata: b\r\n\r\n"] {
+            decoder.feed(piece, &mut events).unwrap();
+        }
+        assert_eq!(events.len(), 1, "{events:?}");
+    }
+
+    #[test]
     fn reads_as_the_standard_says() {
         for (text, expect) in [
             ("data: a\n\n", vec![event("", None, "a")]),
