@@ -41,8 +41,6 @@ const MAX_UNSENT: usize = 16;
 const MAX_ASKED: usize = 1024;
 /// Notifications that wait for a stream. Oldest dropped.
 const MAX_WAITING: usize = 64;
-/// How long the server may still answer what its client has cancelled.
-const CANCEL_GRACE: Duration = Duration::from_secs(2);
 /// Tasks whose progress is still followed after their creation was answered.
 const MAX_TASK_TOKENS: usize = 64;
 
@@ -123,8 +121,6 @@ struct InFlight {
     token: Option<Box<[u8]>>,
     method: Method,
     streams: bool,
-    /// Its client does not want it any more.
-    cancelled: bool,
     /// It asked for log messages (2026-07-28).
     wants_log: bool,
     /// What a shared server's subscription is about.
@@ -151,7 +147,6 @@ struct Question {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Question(IdKey),
-    Cancelled(Ours),
 }
 
 #[derive(Debug)]
@@ -202,14 +197,13 @@ impl Mux {
     /// Takes a message of a client.
     pub(super) fn on_client(
         &mut self,
-        now: Instant,
         sender: Sender,
         message: &Message,
         effects: &mut Vec<Effect>,
     ) -> Taken {
         match message.kind() {
             Kind::Request => self.client_request(sender, message, effects),
-            Kind::Notification => self.client_notification(now, sender, message),
+            Kind::Notification => self.client_notification(sender, message, effects),
             Kind::Result | Kind::Error => self.client_answer(message),
         }
     }
@@ -238,7 +232,6 @@ impl Mux {
             method: message.method(),
             // Before a session has begun there is nothing to show events in.
             streams: sender.streams && message.method() != Method::Initialize,
-            cancelled: false,
             wants_log: message.meta_log_level().is_some(),
             uri: message.uri().map(|uri| uri.into()),
         };
@@ -261,27 +254,32 @@ impl Mux {
             .splice(&[(message.id_span(), ours.as_bytes()), (message.progress_token_span(), ours.as_bytes())])
     }
 
-    fn client_notification(&mut self, now: Instant, sender: Sender, message: &Message) -> Taken {
+    fn client_notification(&mut self, sender: Sender, message: &Message, effects: &mut Vec<Effect>) -> Taken {
         match (message.method(), self.sharing) {
-            (Method::Cancelled, _) => self.cancelled_by_client(now, sender, message),
+            (Method::Cancelled, _) => self.cancelled_by_client(sender, message, effects),
             // The server was initialised once, by us, and knows of no client's roots.
             (Method::Initialized | Method::RootsListChanged, Sharing::Shared) => Taken::Done,
             _ => Taken::Pass(message.text().clone()),
         }
     }
 
-    fn cancelled_by_client(&mut self, now: Instant, sender: Sender, message: &Message) -> Taken {
+    /// The server is told, and the request is over: HTTP wants an end, and the server need not give one. What it says
+    /// to it later goes nowhere.
+    fn cancelled_by_client(&mut self, sender: Sender, message: &Message, effects: &mut Vec<Effect>) -> Taken {
         let ours = sender
             .client
             .zip(message.cancelled_id())
             .and_then(|(client, id)| self.clients.get(&client)?.in_flight.get(&IdKey::of(id)).copied());
-        let Some((ours, request)) = ours.and_then(|ours| Some((ours, self.in_flight.get_mut(&ours)?))) else {
+        let may_be = |ours: &Ours| {
+            self.in_flight.get(ours).is_some_and(|request| request.method != Method::Initialize)
+        };
+        let Some((ours, request)) = ours.filter(may_be).and_then(|ours| Some((ours, self.forget(ours)?)))
+        else {
             return Taken::Done;
         };
-        if request.method == Method::Initialize || std::mem::replace(&mut request.cancelled, true) {
-            return Taken::Done;
-        }
-        self.due.insert((now + CANCEL_GRACE, Due::Cancelled(ours)));
+        let reply = ErrorReply::new(ErrorCode::InvalidRequest, "cancelled by the client");
+        let text = reply.to_json(Some(&request.id));
+        effects.push(Effect::Answer { ours, text, code: Some(reply.code.number()) });
         Taken::Pass(message.splice(&[(message.cancelled_id_span(), ours.to_string().as_bytes())]))
     }
 
@@ -375,13 +373,6 @@ impl Mux {
         while self.due.first().is_some_and(|(at, _)| *at <= now) {
             match self.due.pop_first() {
                 Some((_, Due::Question(key))) => self.nobody_to_ask(&key, effects),
-                Some((_, Due::Cancelled(ours))) => {
-                    if let Some(request) = self.forget(ours) {
-                        let reply = ErrorReply::new(ErrorCode::InvalidRequest, "cancelled by the client");
-                        let text = reply.to_json(Some(&request.id));
-                        effects.push(Effect::Answer { ours, text, code: Some(reply.code.number()) });
-                    }
-                }
                 None => {}
             }
         }

@@ -151,7 +151,7 @@ impl State {
         };
         let sender = Sender { client, streams: takes == Takes::Post { events: true } };
         let mut effects = std::mem::take(&mut self.scratch);
-        let submitted = match self.mux.on_client(Instant::now(), sender, message, &mut effects) {
+        let submitted = match self.mux.on_client(sender, message, &mut effects) {
             Taken::Request { ours, text } => {
                 room.send(text);
                 self.expect_answer(ours, client, takes)

@@ -105,7 +105,8 @@ impl Mux {
             }
             Method::TasksList | Method::TasksGet | Method::TasksResult | Method::TasksCancel => {
                 // Whose task it is, only the server knows, and it knows one client.
-                let reply = ErrorReply::new(ErrorCode::MethodNotFound, "tasks are not served by a shared server");
+                let reply =
+                    ErrorReply::new(ErrorCode::MethodNotFound, "tasks are not served by a shared server");
                 Some(reply.to_json(Some(id)))
             }
             Method::LoggingSetLevel => {
@@ -157,7 +158,6 @@ impl Mux {
             token: None,
             method,
             streams: false,
-            cancelled: false,
             wants_log: false,
             uri: None,
         };

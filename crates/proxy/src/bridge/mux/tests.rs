@@ -36,7 +36,7 @@ impl Bench {
     fn send(&mut self, client: Option<ClientKey>, text: &Value) -> (Taken, Vec<Effect>) {
         let mut effects = Vec::new();
         let sender = Sender { client, streams: true };
-        (self.mux.on_client(self.now, sender, &message(text), &mut effects), effects)
+        (self.mux.on_client(sender, &message(text), &mut effects), effects)
     }
 
     fn request(&mut self, client: ClientKey, text: &Value) -> (Ours, Value) {
@@ -114,7 +114,7 @@ fn two_spellings_of_one_id_are_one_id() {
         Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#).into()).unwrap()
     };
     let mut send = |id: &str| {
-        bench.mux.on_client(bench.now, Sender { client: Some(1), streams: true }, &call(id), &mut Vec::new())
+        bench.mux.on_client(Sender { client: Some(1), streams: true }, &call(id), &mut Vec::new())
     };
     assert!(matches!(send(r#""a""#), Taken::Request { .. }));
     assert!(matches!(send(r#""\u0061""#), Taken::Refused(_)));
@@ -327,7 +327,7 @@ proptest! {
                 }
                 Event::Log => effects = bench.hear(&note("notifications/message", json!({"level": "info"}))),
                 Event::Time => {
-                    bench.now += CANCEL_GRACE;
+                    bench.now += Duration::from_secs(60);
                     bench.mux.on_time(bench.now, &mut effects);
                 }
             }
@@ -345,7 +345,7 @@ proptest! {
         let mut bench = Bench::new(Sharing::Own, &[1]);
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#);
         let sent = Message::parse(text.into()).unwrap();
-        let taken = bench.mux.on_client(bench.now, Sender { client: Some(1), streams: true }, &sent, &mut Vec::new());
+        let taken = bench.mux.on_client(Sender { client: Some(1), streams: true }, &sent, &mut Vec::new());
         let Taken::Request { ours, .. } = taken else { panic!("{taken:?}") };
         let effects = bench.hear(&json!({"jsonrpc": "2.0", "id": ours, "result": {}}));
         let [Effect::Answer { text, .. }] = &effects[..] else { panic!("{effects:?}") };

@@ -60,14 +60,15 @@ async fn equal_ids_and_tokens_of_two_clients_do_not_meet() {
     server.notify("notifications/progress", json!({"progressToken": id_b, "progress": 2})).await;
     server.answer(&id_b, json!({"for": "b"})).await;
     server.notify("notifications/progress", json!({"progressToken": id_a, "progress": 1})).await;
-    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
-    assert_eq!(status(&first.post(cancel).await), 202);
-    assert_eq!(server.hear().await["params"]["requestId"], id_a);
-    server.answer(&id_a, json!({"for": "a"})).await;
     assert_eq!(b.next().await["params"], json!({"progressToken": "mine", "progress": 2}));
     assert_eq!(b.next().await["result"]["for"], "b");
     assert_eq!(a.next().await["params"]["progress"], 1);
-    assert_eq!(a.next().await["result"]["for"], "a");
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(status(&first.post(cancel).await), 202);
+    assert_eq!(server.hear().await["params"]["requestId"], id_a);
+    assert_eq!(a.next().await["error"]["message"], "cancelled by the client");
+    server.answer(&id_a, json!({"for": "a"})).await;
+    a.has_ended().await;
 }
 
 #[tokio::test(start_paused = true)]
