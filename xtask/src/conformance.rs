@@ -16,6 +16,26 @@ use checks::Checks;
 
 /// The frozen sets that the suite has.
 const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+/// The client scenarios of each. Those of authorization name the server's own URL and so say nothing about a proxy.
+const CLIENT_SCENARIOS: [&[&str]; 2] = [
+    &[
+        "initialize",
+        "tools_call",
+        "elicitation-sep1034-client-defaults",
+        "sse-retry",
+        "json-schema-2020-12-preservation",
+    ],
+    &[
+        "tools_call",
+        "request-metadata",
+        "sep-2322-client-request-state",
+        "http-standard-headers",
+        "http-custom-headers",
+        "http-invalid-tool-headers",
+        "json-schema-ref-no-deref",
+        "json-schema-2020-12-preservation",
+    ],
+];
 /// A run that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -67,73 +87,56 @@ impl Suite {
         println!("|---|---|---|");
         let mut direct = self.skep(&["example", "--http", "127.0.0.1:0"])?;
         let target = direct.url()?;
-        let base = self.row("direct", &target, None)?;
-        let failed: usize = base.iter().map(Checks::failed).sum();
-        let mut lost = failed;
+        let base = self.server_row("direct", &target)?;
+        print_row("direct", &base, None);
+        let mut lost: usize = base.iter().map(Checks::failed).sum();
         let mut proxy = self.skep(&["proxy", "conformance", "--target-uri", &target, "--format", "json"])?;
-        lost += self.compared("proxy", &proxy.url()?, &base)?;
+        let row = self.server_row("proxy", &proxy.url()?)?;
+        lost += print_row("proxy", &row, Some(&base));
         let mut bridge = self.skep(&["run", "example", "--format", "json"])?;
-        lost += self.compared("bridge", &bridge.url()?, &base)?;
+        let row = self.server_row("bridge", &bridge.url()?)?;
+        lost += print_row("bridge", &row, Some(&base));
         println!();
         Ok(lost)
     }
 
-    fn compared(&self, name: &str, url: &str, base: &[Checks]) -> anyhow::Result<usize> {
-        let rows = self.row(name, url, Some(base))?;
-        let lost: Vec<String> = base.iter().zip(&rows).flat_map(|(base, row)| base.lost_in(row)).collect();
-        lost.iter().for_each(|line| println!("  lost through {name}: {line}"));
-        Ok(lost.len())
-    }
-
-    /// Both sets against one URL, a row of the table.
-    fn row(&self, name: &str, url: &str, base: Option<&[Checks]>) -> anyhow::Result<Vec<Checks>> {
-        let mut cells = Vec::new();
-        for (at, revision) in REVISIONS.into_iter().enumerate() {
+    /// Both sets against one URL.
+    fn server_row(&self, name: &str, url: &str) -> anyhow::Result<Vec<Checks>> {
+        let row = REVISIONS.into_iter().map(|revision| {
             let out = self.out.join(format!("server-{name}-{revision}"));
             self.suite(&["server", "--url", url, "--requirements", revision], &out, &[])?;
-            let checks = Checks::read(&out, |_| true)?;
-            print!("{}", if at == 0 { format!("| {name} ") } else { String::new() });
-            let lost = base.map_or(0, |base| base[at].lost_in(&checks).len());
-            print!("| {} passed, {} failed, {lost} lost ", checks.passed(), checks.failed());
-            cells.push(checks);
-        }
-        println!("|");
-        Ok(cells)
+            Checks::read(&out)
+        });
+        row.collect()
     }
 
-    /// The suite as odd servers, with a known-good client in front of them, alone and through `skep proxy`. Scenarios of
-    /// authorization name the server's own URL and so say nothing about a proxy.
+    /// The suite as odd servers, with a known-good client in front of them, alone and through `skep proxy`.
     fn client(&self) -> anyhow::Result<usize> {
         println!("| client scenarios outside auth | {} |", REVISIONS.join(" | "));
         println!("|---|---|---|");
-        let client =
-            format!("{} {}", self.peers.node.display(), self.peers.folder.join("client.mjs").display());
-        let through = format!(
-            "{} {}",
-            self.peers.node.display(),
-            self.peers.folder.join("through_proxy.mjs").display()
-        );
-        let mut lost = 0;
-        let mut base: Vec<Checks> = Vec::new();
-        for (name, command) in [("direct", client), ("proxy", through)] {
-            print!("| {name} ");
-            for (at, revision) in REVISIONS.into_iter().enumerate() {
-                let out = self.out.join(format!("client-{name}-{revision}"));
-                let skep = [("SKEP", self.binary.as_path())];
-                self.suite(&["client", "--command", &command, "--requirements", revision], &out, &skep)?;
-                let checks = Checks::read(&out, |scenario| !scenario.starts_with("auth"))?;
-                let missing = base.get(at).map_or_else(Vec::new, |base| base.lost_in(&checks));
-                print!("| {} passed, {} failed, {} lost ", checks.passed(), checks.failed(), missing.len());
-                lost += missing.len();
-                missing.iter().for_each(|line| eprintln!("  lost through {name}: {line}"));
-                if name == "direct" {
-                    base.push(checks);
-                }
-            }
-            println!("|");
-        }
+        let command = |script: &str| {
+            format!("{} {}", self.peers.node.display(), self.peers.folder.join(script).display())
+        };
+        let base = self.client_row("direct", &command("client.mjs"))?;
+        print_row("direct", &base, None);
+        let through = self.client_row("proxy", &command("through_proxy.mjs"))?;
+        let lost = print_row("proxy", &through, Some(&base));
         println!();
         Ok(lost)
+    }
+
+    fn client_row(&self, name: &str, command: &str) -> anyhow::Result<Vec<Checks>> {
+        let row = REVISIONS.into_iter().zip(CLIENT_SCENARIOS);
+        row.map(|(revision, scenarios)| {
+            let out = self.out.join(format!("client-{name}-{revision}"));
+            for scenario in scenarios {
+                let args =
+                    ["client", "--command", command, "--scenario", scenario, "--spec-version", revision];
+                self.suite(&args, &out.join(scenario), &[("SKEP", self.binary.as_path())])?;
+            }
+            Checks::read(&out)
+        })
+        .collect()
     }
 
     fn suite(&self, args: &[&str], out: &Path, env: &[(&str, &Path)]) -> anyhow::Result<()> {
@@ -152,4 +155,20 @@ impl Suite {
         command.args(args).stdin(Stdio::null()).stderr(Stdio::null());
         Program::start(command)
     }
+}
+
+/// Prints a row of a table, and what it lost against the first one. Gives how many checks that are.
+fn print_row(name: &str, row: &[Checks], base: Option<&[Checks]>) -> usize {
+    let lost: Vec<Vec<String>> = match base {
+        Some(base) => base.iter().zip(row).map(|(base, checks)| base.lost_in(checks)).collect(),
+        None => row.iter().map(|_| Vec::new()).collect(),
+    };
+    let cell = |(checks, lost): (&Checks, &Vec<String>)| {
+        format!("{} passed, {} failed, {} lost", checks.passed(), checks.failed(), lost.len())
+    };
+    let cells: Vec<String> = row.iter().zip(&lost).map(cell).collect();
+    println!("| {name} | {} |", cells.join(" | "));
+    let lost: Vec<String> = lost.into_iter().flatten().collect();
+    lost.iter().for_each(|check| eprintln!("  lost through {name}: {check}"));
+    lost.len()
 }
