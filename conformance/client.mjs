@@ -50,8 +50,11 @@ if (capabilities.resources) {
   for (const { uri } of (await client.listResources()).resources) await client.readResource({ uri }).catch(console.error);
 }
 const given = new Map((context.toolCalls ?? []).map((call) => [call.name, call.arguments]));
+// One scenario wants to see the schema that arrived here.
+const focal = tools.find(({ name }) => name === "json_schema_2020_12_tool");
 const calls = tools.map(async ({ name, inputSchema }) => {
-  const args = given.get(name) ?? filled(inputSchema);
+  const echo = focal && inputSchema.properties?.schema && { schema: focal.inputSchema };
+  const args = echo ?? given.get(name) ?? filled(inputSchema);
   return client.callTool({ name, arguments: args }).catch((error) => console.error(name, error.message));
 });
 await Promise.all(calls);

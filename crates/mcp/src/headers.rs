@@ -130,34 +130,23 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
+/// The headers that `Connection` names (RFC 9110 §7.6.1); nearly always none.
+#[must_use]
+pub fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(http::header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).map(str::trim);
+    let options = ["close", "keep-alive"];
+    let names = names.filter(|name| !options.iter().any(|option| name.eq_ignore_ascii_case(option)));
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
 /// Removes what belongs to one connection only, including what `Connection` itself names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    use http::header;
-    if let Some(connection) = headers.get(header::CONNECTION) {
-        if !connection.as_bytes().eq_ignore_ascii_case(b"keep-alive") && connection != "close" {
-            let named: Vec<HeaderName> = headers
-                .get_all(header::CONNECTION)
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(|value| value.split(','))
-                .filter_map(|name| name.trim().parse().ok())
-                .collect();
-            for name in named {
-                headers.remove(name);
-            }
-        }
-        headers.remove(header::CONNECTION);
+    for name in connection_names(headers) {
+        headers.remove(name);
     }
-    for name in [
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-    ] {
+    // Most answers have one of them, if any: looking is cheaper than removing each.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
 }

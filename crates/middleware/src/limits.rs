@@ -14,6 +14,10 @@ use tokio::time::timeout;
 use crate::answer::Answer;
 use crate::service::{Arrived, Incoming, Service, Whole};
 
+/// For a client to notice that its body is refused.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
 /// What a request's body may take.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
@@ -80,10 +84,15 @@ where
     S: Service<Whole>,
 {
     async fn call(&self, arrived: Arrived<B>) -> Answer {
-        let (head, body) = arrived.request.into_parts();
-        let body = match self.limits.read(&head.headers, body).await {
+        let (head, mut incoming) = arrived.request.into_parts();
+        let body = match self.limits.read(&head.headers, &mut incoming).await {
             Ok(body) => body,
-            Err(unread) => return unread.answer(),
+            Err(unread) => {
+                if matches!(unread, Unread::TooLarge(_)) {
+                    discard(&mut incoming).await;
+                }
+                return unread.answer();
+            }
         };
         let request = http::Request::from_parts(head, body);
         self.inner.call(Incoming { client: arrived.client, request }).await
@@ -91,7 +100,7 @@ where
 }
 
 impl BodyLimits {
-    async fn read<B>(&self, headers: &HeaderMap, mut body: B) -> Result<Bytes, Unread>
+    async fn read<B>(&self, headers: &HeaderMap, body: &mut B) -> Result<Bytes, Unread>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -101,7 +110,7 @@ impl BodyLimits {
         if content_length(headers).is_some_and(|length| length > self.size as u64) {
             return Err(Unread::TooLarge(self.size));
         }
-        match timeout(self.time, self.collect(&mut body)).await {
+        match timeout(self.time, self.collect(body)).await {
             Ok(read) => read,
             Err(_) => Err(Unread::TooSlow(self.time)),
         }
@@ -149,6 +158,25 @@ impl BodyLimits {
     }
 }
 
+/// Reads a while longer what a client is still sending: closed on in the middle of that, it would see a broken connection
+/// and not why.
+async fn discard<B>(body: &mut B)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut left = LINGER_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Then it has to do without.
+    let _ = timeout(LINGER, rest).await;
+}
+
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -162,7 +190,7 @@ mod tests {
     const LIMITS: BodyLimits = BodyLimits { size: 5, time: Duration::from_secs(3) };
 
     async fn read(pieces: &[&'static str], cut: bool) -> Result<Bytes, String> {
-        let (mut send, body) = Channel::<Bytes, std::io::Error>::new(16);
+        let (mut send, mut body) = Channel::<Bytes, std::io::Error>::new(16);
         for piece in pieces {
             send.send(Frame::data(Bytes::from_static(piece.as_bytes()))).await.unwrap();
         }
@@ -171,7 +199,7 @@ mod tests {
         } else {
             drop(send);
         }
-        LIMITS.read(&HeaderMap::new(), body).await.map_err(|unread| unread.to_string())
+        LIMITS.read(&HeaderMap::new(), &mut body).await.map_err(|unread| unread.to_string())
     }
 
     #[tokio::test]
@@ -187,18 +215,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_length_over_the_limit_is_refused_before_a_byte_is_read() {
-        let (_send, body) = Channel::<Bytes, std::io::Error>::new(1);
+        let (_send, mut body) = Channel::<Bytes, std::io::Error>::new(1);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, http::HeaderValue::from_static("6"));
-        let unread = LIMITS.read(&headers, body).await.unwrap_err();
+        let unread = LIMITS.read(&headers, &mut body).await.unwrap_err();
         assert_eq!(unread.answer().response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
-        let (mut send, body) = Channel::<Bytes, std::io::Error>::new(1);
+        let (mut send, mut body) = Channel::<Bytes, std::io::Error>::new(1);
         send.send(Frame::data(Bytes::from_static(b"a"))).await.unwrap();
-        let unread = LIMITS.read(&HeaderMap::new(), body).await.unwrap_err();
+        let unread = LIMITS.read(&HeaderMap::new(), &mut body).await.unwrap_err();
         assert_eq!(unread.answer().response.status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

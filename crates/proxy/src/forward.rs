@@ -11,10 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{
-    HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Uri, header, response,
-};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response, StatusCode};
 use mcp::method::{Pace, Resend};
 use mcp::request::Body as RequestBody;
 use mcp::{Era, Method, headers};
@@ -27,12 +24,10 @@ use crate::failure::Failure;
 use crate::instance::{Instance, Instances, Load};
 use crate::session::{Claims, KeyRing, Limits, Opened, RouteId, Session, SessionRecord, SessionStore, Table};
 use crate::upstream::body::{Under, UpstreamBody};
-use crate::upstream::{Pool, UpstreamError};
+use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 
 /// Answers up to this size are read in one piece if they came in one piece.
 const READ_AHEAD: u64 = 64 * 1024;
-/// Redirects followed for one request (same host only).
-const MAX_REDIRECTS: usize = 10;
 /// Ended sessions whose backends are still to be told; beyond, they are left to the backend's own expiry.
 const FAREWELLS: usize = 4096;
 
@@ -91,6 +86,19 @@ pub struct Pinned {
     _load: Load,
 }
 
+/// A backend that is to be told that a session of its own is over.
+#[derive(Debug)]
+pub struct Farewell {
+    instance: Arc<Instance>,
+    backend_session: HeaderValue,
+}
+
+impl From<&Pinned> for Farewell {
+    fn from(pinned: &Pinned) -> Self {
+        Self { instance: Arc::clone(&pinned.instance), backend_session: pinned.backend_session.clone() }
+    }
+}
+
 type PinnedSession = Arc<Session<Pinned>>;
 
 /// A route to a Streamable HTTP backend, shared by all workers.
@@ -98,18 +106,15 @@ type PinnedSession = Arc<Session<Pinned>>;
 pub struct Forward {
     config: ForwardConfig,
     table: Table<Pinned>,
-    farewells: mpsc::Sender<PinnedSession>,
+    farewells: mpsc::Sender<Farewell>,
 }
 
 /// The other end of the queue of ended sessions.
-pub type Farewells = mpsc::Receiver<Arc<Session<Pinned>>>;
+pub type Farewells = mpsc::Receiver<Farewell>;
 
 /// A request as it will be sent to any instance.
 struct Outgoing {
-    method: HttpMethod,
-    headers: HeaderMap,
-    path: Option<PathAndQuery>,
-    body: Bytes,
+    request: OutgoingRequest,
     mcp_method: Method,
     patience: Option<Duration>,
 }
@@ -148,38 +153,33 @@ impl Forward {
             RequestBody::None => None,
         };
         let mcp_method = message.as_ref().map_or(Method::Other, |message| message.method());
-        let mut outgoing = Outgoing {
-            method: head.method,
-            headers: head.headers,
-            path,
-            body: message.as_ref().map(|message| message.text().clone()).unwrap_or_default(),
+        let token = head.headers.get(&headers::SESSION_ID).cloned();
+        let outgoing = Outgoing {
+            request: OutgoingRequest {
+                fields: hop::fields(&head.headers, &self.config.headers, client.ip(), tls),
+                method: head.method,
+                path,
+                body: message.as_ref().map(|message| message.text().clone()).unwrap_or_default(),
+            },
             mcp_method,
             patience: message.as_ref().and_then(|_| self.config.patience.for_pace(mcp_method.pace())),
         };
-        let token = outgoing.headers.remove(&headers::SESSION_ID);
-        hop::prepare(&mut outgoing.headers, client.ip(), tls);
-        self.add_own_headers(&mut outgoing.headers);
-        let posted = outgoing.method == HttpMethod::POST;
+        let posted = outgoing.request.method == HttpMethod::POST;
         let answered = if !posted && (era == Era::Modern || self.config.stateless) {
-            Err(Failure::MethodNotAllowed { method: outgoing.method, allow: "POST" })
+            Err(Failure::MethodNotAllowed { method: outgoing.request.method, allow: "POST" })
         } else if mcp_method == Method::Initialize {
-            self.initialize(pool, outgoing, principal).await
+            // Rare, and large: not part of every request's future.
+            Box::pin(self.initialize(pool, outgoing, principal)).await
         } else {
             match token {
                 Some(token) if era == Era::Legacy => self.in_session(pool, outgoing, &token, principal).await,
-                _ => self.anywhere(pool, outgoing).await,
+                _ => Box::pin(self.anywhere(pool, outgoing)).await,
             }
         };
         answered.unwrap_or_else(|failure| {
             tracing::debug!(error.class = failure.class(), error = %failure, "not answered by a backend");
             failure.answer(message.as_ref().and_then(|message| message.id()))
         })
-    }
-
-    fn add_own_headers(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.config.headers {
-            headers.insert(name.clone(), value.clone());
-        }
     }
 
     /// The path to ask a backend for; `None` where its own URL says.
@@ -204,8 +204,12 @@ impl Forward {
         outgoing: Outgoing,
         principal: model::PrincipalDigest,
     ) -> Result<Response<Body>, Failure> {
+        if !self.config.stateless {
+            let evicted = self.table.make_room(principal)?;
+            self.dismiss(&evicted).await;
+        }
         // Kept for as long as the session: on its own, not with the connection's whole read buffer.
-        let initialize = Bytes::copy_from_slice(&outgoing.body);
+        let initialize = Bytes::copy_from_slice(&outgoing.request.body);
         let (instance, mut response) = self
             .first_that_answers(pool, outgoing, |failure| match failure {
                 // No session exists yet, so another instance can do no harm; but a slow one is slow for all.
@@ -214,7 +218,8 @@ impl Forward {
             })
             .await?;
         let backend_session = response.headers_mut().remove(&headers::SESSION_ID);
-        let Some(backend_session) = backend_session.filter(|_| response.status().is_success()) else {
+        let begins = response.status().is_success() && !self.config.stateless;
+        let Some(backend_session) = backend_session.filter(|_| begins) else {
             return Ok(response);
         };
         let load = instance.hold_session();
@@ -222,10 +227,13 @@ impl Forward {
         let backend_session = HeaderValue::from_bytes(&backend_id).expect("it was a header value");
         let pin = instance.pin();
         let pinned = Pinned { instance, backend_session, _load: load };
-        let begun = self.table.begin(principal, pin, &backend_id, pinned)?;
-        for evicted in begun.evicted {
-            self.dismiss(evicted);
-        }
+        let farewell = Farewell::from(&pinned);
+        let begun = self
+            .table
+            .begin(principal, pin, &backend_id, pinned)
+            // Somebody took the room meanwhile: the backend's session is of no use to anyone.
+            .inspect_err(|_| self.say_farewell_later(farewell))?;
+        self.dismiss(&begun.evicted).await;
         let record = SessionRecord { claims: begun.claims, initialize };
         if let Err(error) = self.config.store.put(record).await {
             tracing::warn!(%error, "session is known to this process only");
@@ -244,13 +252,13 @@ impl Forward {
     ) -> Result<Response<Body>, Failure> {
         let session = match self.table.open(token.as_bytes(), principal) {
             Some(Opened::Here(session)) => session,
-            Some(Opened::Elsewhere(claims)) => self.adopt(&claims).await?,
+            Some(Opened::Elsewhere(claims)) => Box::pin(self.adopt(&claims)).await?,
             None => return Err(Failure::UnknownSession),
         };
         let in_use = self.table.enter(&session);
         let Pinned { instance, backend_session, .. } = &session.backend;
-        outgoing.headers.insert(headers::SESSION_ID, backend_session.clone());
-        let deletes = outgoing.method == HttpMethod::DELETE;
+        outgoing.request.fields.push(&headers::SESSION_ID, backend_session);
+        let deletes = outgoing.request.method == HttpMethod::DELETE;
         let sent = self.send(pool, instance, &outgoing).await;
         let mut response = match sent {
             Ok(response) => response,
@@ -311,6 +319,8 @@ impl Forward {
         let instance = self.config.instances.pinned(&claims.pin).ok_or(Failure::UnknownSession)?;
         let backend_session =
             HeaderValue::from_bytes(&claims.backend_session).map_err(|_| Failure::UnknownSession)?;
+        let evicted = self.table.make_room(claims.principal)?;
+        self.dismiss(&evicted).await;
         let load = instance.hold_session();
         Ok(self.table.adopt(claims, Pinned { instance, backend_session, _load: load }))
     }
@@ -322,53 +332,27 @@ impl Forward {
         }
     }
 
-    /// Sends to one instance, follows redirects on its host, and repeats a safe request once if a connection that had
-    /// been idle turned out to be dead only after it was written to.
     async fn send(
         &self,
         pool: &Arc<Pool>,
         instance: &Arc<Instance>,
         outgoing: &Outgoing,
     ) -> Result<Response<Body>, Failure> {
-        let mut path = instance
-            .endpoint
-            .path
-            .clone()
-            .filter(|_| outgoing.path.is_none())
-            .or_else(|| outgoing.path.clone());
-        let mut redirects = 0;
-        let mut may_repeat = outgoing.mcp_method.resend() == Resend::Safe;
-        loop {
-            let request = upstream_request(instance, outgoing, path.as_ref());
-            let (answer, connection) = match pool.send(instance, request, outgoing.patience).await {
-                Ok(answer) => answer,
-                Err(UpstreamError::Lost { reused: true, .. }) if std::mem::take(&mut may_repeat) => continue,
-                Err(error) => return Err(self.failure(instance, error)),
-            };
-            let (head, incoming) = answer.into_parts();
-            redirects += 1;
-            if let Some(next) =
-                hop::redirect(&head, &instance.endpoint).filter(|_| redirects <= MAX_REDIRECTS)
-            {
-                path = Some(next);
-                continue;
-            }
-            let body = UpstreamBody::new(incoming, connection, Arc::clone(pool));
-            return Ok(self.answer(head, body, outgoing).await);
-        }
+        let repeatable = outgoing.mcp_method.resend() == Resend::Safe;
+        let manner = Manner { patience: outgoing.patience, repeatable };
+        let answer = pool.exchange(instance, &outgoing.request, manner).await;
+        let answer = answer.map_err(|error| error.into_failure(&self.config.name, instance))?;
+        Ok(self.answer(answer, outgoing).await)
     }
 
     /// The client's answer: connection headers gone, the body in one piece if it is there already.
-    async fn answer(
-        &self,
-        mut head: response::Parts,
-        mut body: UpstreamBody,
-        outgoing: &Outgoing,
-    ) -> Response<Body> {
+    async fn answer(&self, answer: Response<UpstreamBody>, outgoing: &Outgoing) -> Response<Body> {
+        let (mut head, mut body) = answer.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
         if hop::is_event_stream(&head.headers) {
             body.keep_alive();
-            let endless = outgoing.method == HttpMethod::GET || outgoing.mcp_method.pace() == Pace::Endless;
+            let endless =
+                outgoing.request.method == HttpMethod::GET || outgoing.mcp_method.pace() == Pace::Endless;
             if endless {
                 body.end_on(self.config.stop.clone());
             }
@@ -385,23 +369,17 @@ impl Forward {
         Response::from_parts(head, Body::Upstream(Box::new(body)))
     }
 
-    fn failure(&self, instance: &Instance, error: UpstreamError) -> Failure {
-        let backend = self.config.name.clone();
-        let instance = instance.address.to_string();
-        match error {
-            UpstreamError::Unreachable(reason) => Failure::Unreachable { backend, instance, reason },
-            UpstreamError::Busy(_) => Failure::Busy { backend, instance },
-            UpstreamError::Lost { reason, .. } => Failure::Lost { backend, instance, reason },
-            UpstreamError::TimedOut(after) => {
-                Failure::TimedOut { backend, instance, seconds: after.as_secs() }
-            }
+    /// Forgets sessions that the table has ended, and tells their backends when there is time.
+    async fn dismiss(&self, ended: &[PinnedSession]) {
+        for session in ended {
+            self.forget(session).await;
+            self.say_farewell_later(Farewell::from(&session.backend));
         }
     }
 
-    /// Tells a backend, when there is time, that a session is over.
-    fn dismiss(&self, session: PinnedSession) {
+    fn say_farewell_later(&self, farewell: Farewell) {
         // Full: the backend's own expiry will have to do.
-        let _ = self.farewells.try_send(session);
+        let _ = self.farewells.try_send(farewell);
     }
 
     /// Ends idle sessions and tells their backends. One task per route; ends when `stop` is cancelled.
@@ -415,51 +393,27 @@ impl Forward {
                 () = self.config.stop.cancelled() => return,
                 _ = timer.tick() => {
                     pool.sweep();
-                    for session in self.table.sweep() {
-                        self.forget(&session).await;
-                        self.dismiss(session);
-                    }
+                    self.dismiss(&self.table.sweep()).await;
                 }
-                Some(session) = farewells.recv() => self.say_farewell(&pool, &session).await,
+                Some(farewell) = farewells.recv() => self.say_farewell(&pool, &farewell).await,
             }
         }
     }
 
-    async fn say_farewell(&self, pool: &Arc<Pool>, session: &PinnedSession) {
-        let Pinned { instance, backend_session, .. } = &session.backend;
-        let mut request_headers = HeaderMap::new();
-        request_headers.insert(headers::SESSION_ID, backend_session.clone());
-        self.add_own_headers(&mut request_headers);
-        let outgoing = Outgoing {
+    async fn say_farewell(&self, pool: &Arc<Pool>, farewell: &Farewell) {
+        let Farewell { instance, backend_session } = farewell;
+        let mut fields = Fields::from(&self.config.headers);
+        fields.push(&headers::SESSION_ID, backend_session);
+        let path = instance.endpoint.path.is_none();
+        let request = OutgoingRequest {
             method: HttpMethod::DELETE,
-            headers: request_headers,
-            path: instance
-                .endpoint
-                .path
-                .is_none()
-                .then(|| PathAndQuery::try_from(&*self.config.endpoint_path).ok())
-                .flatten(),
+            path: path.then(|| PathAndQuery::try_from(&*self.config.endpoint_path).ok()).flatten(),
+            fields,
             body: Bytes::new(),
-            mcp_method: Method::Other,
-            patience: Some(Duration::from_secs(5)),
         };
-        if let Err(error) = self.send(pool, instance, &outgoing).await {
-            tracing::debug!(session.id = %session.id, %error, "backend not told that a session ended");
+        let manner = Manner { patience: Some(Duration::from_secs(5)), repeatable: true };
+        if let Err(error) = pool.exchange(instance, &request, manner).await {
+            tracing::debug!(backend.address = %instance.address, %error, "backend not told that a session ended");
         }
     }
-}
-
-fn upstream_request(
-    instance: &Instance,
-    outgoing: &Outgoing,
-    path: Option<&PathAndQuery>,
-) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(outgoing.body.clone()));
-    *request.method_mut() = outgoing.method.clone();
-    *request.headers_mut() = outgoing.headers.clone();
-    request.headers_mut().insert(header::HOST, instance.endpoint.authority.clone());
-    if let Some(path) = path {
-        *request.uri_mut() = Uri::from(path.clone());
-    }
-    request
 }

@@ -6,8 +6,14 @@
 
 pub mod body;
 pub mod connection;
+mod exchange;
+pub(crate) mod h1;
 pub mod pool;
 pub mod tls;
 
+pub(crate) use exchange::{Manner, same_origin_path};
+#[cfg(test)]
+pub(crate) use h1::head_text;
+pub(crate) use h1::{Fields, OutgoingRequest};
 pub use pool::{Pool, PoolConfig, UpstreamError};
 pub use tls::{ClientTls, TlsError};

@@ -28,11 +28,11 @@ async fn refuses(url: &str) {
         ("too large", "", big.as_str(), 413, json!(-32600), json!(null)),
         ("not JSON", "", "{", 400, json!(-32700), json!(null)),
         (
-            "not UTF-8 inside",
+            "half a surrogate pair",
             "",
             "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\\ud800\"}",
             400,
-            json!(-32700),
+            json!(-32600),
             json!(null),
         ),
         (
@@ -73,7 +73,7 @@ async fn refuses(url: &str) {
         (
             "a modern header without _meta",
             "MCP-Protocol-Version: 2026-07-28\r\n",
-            ping,
+            r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#,
             400,
             json!(-32602),
             json!(7),

@@ -9,20 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Response, header};
 use parking_lot::Mutex;
-use url::Url;
 
 use crate::body::Body;
-use crate::endpoint::{Endpoint, Scheme};
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::instance::{Instance, Instances, Load};
-use crate::upstream::body::UpstreamBody;
-use crate::upstream::{Pool, UpstreamError};
-
-/// Redirects followed for one request.
-const MAX_REDIRECTS: usize = 10;
+pub(super) use crate::upstream::same_origin_path;
+use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 
 /// A request to be sent.
 #[derive(Clone, Debug)]
@@ -101,76 +96,17 @@ impl Origin {
         instance: &Arc<Instance>,
         outgoing: &Outgoing,
     ) -> Result<Response<Body>, Failure> {
-        let mut path = outgoing.path.clone().or_else(|| instance.endpoint.path.clone());
-        let mut repeatable = outgoing.repeatable;
-        let mut redirects = 0;
-        loop {
-            let request = to_request(&instance.endpoint, outgoing, path.as_ref());
-            let (answer, connection) = match self.pool.send(instance, request, outgoing.patience).await {
-                Ok(answer) => answer,
-                Err(UpstreamError::Lost { reused: true, .. }) if std::mem::take(&mut repeatable) => continue,
-                Err(error) => return Err(self.failure(instance, error)),
-            };
-            redirects += 1;
-            if let Some(next) = redirected(&answer, &instance.endpoint).filter(|_| redirects <= MAX_REDIRECTS)
-            {
-                path = Some(next);
-                continue;
-            }
-            let (head, incoming) = answer.into_parts();
-            let body = UpstreamBody::new(incoming, connection, Arc::clone(&self.pool));
-            return Ok(Response::from_parts(head, Body::Upstream(Box::new(body))));
-        }
+        let request = OutgoingRequest {
+            method: outgoing.method.clone(),
+            path: outgoing.path.clone(),
+            fields: Fields::from(&outgoing.headers),
+            body: outgoing.body.clone(),
+        };
+        let manner = Manner { patience: outgoing.patience, repeatable: outgoing.repeatable };
+        let answer = self.pool.exchange(instance, &request, manner).await;
+        let answer = answer.map_err(|error| error.into_failure(&self.name, instance))?;
+        Ok(answer.map(|body| Body::Upstream(Box::new(body))))
     }
-
-    fn failure(&self, instance: &Instance, error: UpstreamError) -> Failure {
-        let (backend, instance) = (self.name.clone(), instance.address.to_string());
-        match error {
-            UpstreamError::Unreachable(reason) => Failure::Unreachable { backend, instance, reason },
-            UpstreamError::Busy(_) => Failure::Busy { backend, instance },
-            UpstreamError::Lost { reason, .. } => Failure::Lost { backend, instance, reason },
-            UpstreamError::TimedOut(after) => {
-                Failure::TimedOut { backend, instance, seconds: after.as_secs() }
-            }
-        }
-    }
-}
-
-fn to_request(endpoint: &Endpoint, outgoing: &Outgoing, path: Option<&PathAndQuery>) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(outgoing.body.clone()));
-    *request.method_mut() = outgoing.method.clone();
-    *request.headers_mut() = outgoing.headers.clone();
-    request.headers_mut().insert(header::HOST, endpoint.authority.clone());
-    if let Some(path) = path {
-        *request.uri_mut() = Uri::from(path.clone());
-    }
-    request
-}
-
-/// Where an answer redirects to, method and body kept, if that is on the same host.
-fn redirected<B>(answer: &Response<B>, endpoint: &Endpoint) -> Option<PathAndQuery> {
-    let follows = matches!(
-        answer.status(),
-        StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT
-    );
-    let location = answer.headers().get(header::LOCATION).filter(|_| follows)?;
-    same_origin_path(endpoint, location.to_str().ok()?)
-}
-
-/// The path of a URL given relative to the target; `None` where it is on another origin, or none.
-pub(super) fn same_origin_path(endpoint: &Endpoint, relative: &str) -> Option<PathAndQuery> {
-    let scheme = if endpoint.scheme == Scheme::Https { "https" } else { "http" };
-    let path = endpoint.path.as_ref().map_or("/", PathAndQuery::as_str);
-    let base = Url::parse(&format!("{scheme}://{}{path}", endpoint.authority.to_str().ok()?)).ok()?;
-    let target = base.join(relative).ok()?;
-    if target.origin() != base.origin() {
-        return None;
-    }
-    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{}{query}", target.path()).parse().ok()
 }
 
 /// Whether an answer is a stream of events.

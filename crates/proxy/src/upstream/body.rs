@@ -1,4 +1,4 @@
-//! The body of a backend's answer: drives its own connection, and gives it back to the pool at the end.
+//! The body of a backend's answer: reads its own connection, and gives it back to the pool at the end.
 //!
 //! Event streams are watched, not changed: only where the bytes stand between two events may a keep-alive comment be
 //! put in.
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as _, SizeHint};
-use hyper::body::Incoming;
+use http_body::SizeHint;
 use mcp::sse::{BoundaryWatch, KEEP_ALIVE};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::connection::Connection;
+use super::h1::{Framing, Piece};
 use super::pool::Pool;
 use crate::body::{CutOff, KEEP_ALIVE_EVERY};
 
@@ -23,7 +23,9 @@ pub(crate) type Under = Box<dyn std::any::Any + Send>;
 
 /// The rest of an answer.
 pub struct UpstreamBody {
-    incoming: Incoming,
+    framing: Framing,
+    keep_alive: bool,
+    /// `None` once the body has ended, one way or the other.
     connection: Option<Connection>,
     pool: Arc<Pool>,
     /// Read ahead by [`UpstreamBody::read_ahead`].
@@ -45,9 +47,10 @@ struct EventWatch {
 }
 
 impl UpstreamBody {
-    pub(crate) fn new(incoming: Incoming, connection: Connection, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(framing: Framing, keep_alive: bool, connection: Connection, pool: Arc<Pool>) -> Self {
         let mut body = Self {
-            incoming,
+            framing,
+            keep_alive,
             connection: Some(connection),
             pool,
             first: None,
@@ -55,8 +58,8 @@ impl UpstreamBody {
             until: None,
             _under: None,
         };
-        if body.incoming.is_end_stream() {
-            body.release(None);
+        if body.framing.is_end() {
+            body.release();
         }
         body
     }
@@ -78,7 +81,7 @@ impl UpstreamBody {
     }
 
     pub(crate) fn is_end(&self) -> bool {
-        self.first.is_none() && self.incoming.is_end_stream()
+        self.first.is_none() && self.connection.is_none()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
@@ -86,10 +89,7 @@ impl UpstreamBody {
             return SizeHint::default();
         }
         let ahead = self.first.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.incoming
-            .size_hint()
-            .exact()
-            .map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + ahead))
+        self.framing.left().map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + ahead))
     }
 
     /// Takes what is there already, without waiting, and gives the whole answer if that was all: an answer that came in
@@ -114,15 +114,11 @@ impl UpstreamBody {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(connection) = &mut self.connection {
-                connection.drive(cx);
-            }
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers say nothing in MCP and are not forwarded.
-                    let Ok(data) = frame.into_data() else { continue };
-                    if self.incoming.is_end_stream() {
-                        self.release(Some(cx));
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            match self.framing.next(&mut connection.read) {
+                Ok(Piece::Data(data)) => {
+                    if self.framing.is_end() {
+                        self.release();
                     }
                     if let Some(events) = &mut self.events {
                         events.boundary.pass(&data);
@@ -130,17 +126,28 @@ impl UpstreamBody {
                     }
                     return Poll::Ready(Some(Ok(data)));
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    self.connection = None;
-                    return Poll::Ready(Some(Err(CutOff(error.to_string()))));
-                }
-                Poll::Ready(None) => {
-                    self.release(Some(cx));
+                Ok(Piece::End) => {
+                    self.release();
                     return Poll::Ready(None);
                 }
-                Poll::Pending => return self.poll_keep_alive(cx),
+                Ok(Piece::Wanting) => match connection.poll_fill(cx) {
+                    Poll::Pending => return self.poll_keep_alive(cx),
+                    Poll::Ready(Ok(0)) if self.framing == Framing::UntilClosed => {
+                        self.connection = None;
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Ok(0)) => return self.cut_off("the connection was closed".to_owned()),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return self.cut_off(error.to_string()),
+                },
+                Err(bad) => return self.cut_off(bad.to_string()),
             }
         }
+    }
+
+    fn cut_off(&mut self, why: String) -> Poll<Option<Result<Bytes, CutOff>>> {
+        self.connection = None;
+        Poll::Ready(Some(Err(CutOff(why))))
     }
 
     fn poll_keep_alive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
@@ -157,11 +164,10 @@ impl UpstreamBody {
         Poll::Pending
     }
 
-    /// Gives the connection back. Driven once more, so that it notices the end of the message.
-    fn release(&mut self, cx: Option<&mut Context<'_>>) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let closed = cx.is_some_and(|cx| connection.drive(cx));
-        if !closed {
+    /// Gives the connection back, if it can be used again. One that said more than its answer cannot.
+    fn release(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        if self.keep_alive && connection.read.is_empty() {
             self.pool.put_back(connection);
         }
     }

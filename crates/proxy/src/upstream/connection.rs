@@ -1,34 +1,37 @@
-//! One HTTP/1.1 connection to an instance, without a task of its own.
+//! One HTTP/1.1 connection to an instance, without a task of its own: whoever waits for its answer moves its bytes.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
+use http::uri::PathAndQuery;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 
+use super::h1::{self, AnswerHead, BadAnswer, OutgoingRequest};
 use super::tls::{ClientTls, Stream};
 use crate::endpoint::Scheme;
 use crate::instance::Instance;
 
-/// Requests to backends are whole: what is judged is what is sent.
-pub(crate) type UpstreamRequest = Request<Full<Bytes>>;
+/// How much room a read gets: little for short answers, more as long as reads fill what they get.
+const LEAST_ROOM: usize = 8 * 1024;
+const MOST_ROOM: usize = 64 * 1024;
+/// A body up to this size is sent in one write with its head.
+const TOGETHER: usize = 16 * 1024;
 
-type Driver = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
-
-/// An open connection and the machine that drives it.
+/// An open connection.
 pub(crate) struct Connection {
-    sender: http1::SendRequest<Full<Bytes>>,
-    driver: Pin<Box<Driver>>,
-    closed: bool,
+    stream: Stream,
+    /// Read, and not used yet.
+    pub(super) read: BytesMut,
+    write: Vec<u8>,
+    room: usize,
     pub(crate) instance: Arc<Instance>,
     pub(crate) idle_since: Instant,
     /// Whether it has carried a request before.
@@ -50,10 +53,29 @@ impl Drop for Connection {
 /// A request did not get its answer's head.
 #[derive(Debug)]
 pub(crate) enum SendError {
-    /// Not one byte of it was written: here it is.
-    NotSent(Box<UpstreamRequest>, hyper::Error),
+    /// Not one byte of it was written.
+    NotSent(io::Error),
     /// It may have been read and acted upon.
-    Lost(hyper::Error),
+    Lost(Broken),
+}
+
+/// What came instead of an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("{0}")]
+    Answer(#[from] BadAnswer),
+}
+
+/// How far a request was sent.
+#[derive(Default)]
+struct Sent {
+    head: usize,
+    body: usize,
+    done: bool,
 }
 
 impl Connection {
@@ -69,47 +91,125 @@ impl Connection {
                 .await
                 .map_err(|error| format!("TLS: {error}"))?,
         };
-        let (sender, driver) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         instance.connections.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
-            sender,
-            driver: Box::pin(driver),
-            closed: false,
+            stream,
+            read: BytesMut::new(),
+            write: Vec::new(),
+            room: LEAST_ROOM,
             instance: Arc::clone(instance),
             idle_since: Instant::now(),
             reused: false,
         })
     }
 
-    /// Moves bytes. True once the connection is done for.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.closed {
-            self.closed = self.driver.as_mut().poll_without_shutdown(cx).is_ready();
+    /// Reads once. 0 bytes: the peer has closed.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(self.room);
+        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read))?;
+        if read >= self.room {
+            self.room = (self.room * 2).min(MOST_ROOM);
+        } else if read < self.room / 4 {
+            self.room = (self.room / 2).max(LEAST_ROOM);
         }
-        self.closed
+        Poll::Ready(Ok(read))
     }
 
-    /// Whether the peer has not closed it meanwhile.
+    /// Whether the peer has neither closed it nor said anything unasked meanwhile.
     pub(crate) async fn is_usable(&mut self) -> bool {
-        poll_fn(|cx| Poll::Ready(!self.drive(cx))).await && self.sender.is_ready()
+        self.read.is_empty() && poll_fn(|cx| Poll::Ready(self.poll_fill(cx).is_pending())).await
     }
 
-    /// Sends a request and drives the connection until the answer's head is there.
+    /// Sends a request and waits for the head of its answer.
     ///
     /// Not cancel-safe: a connection whose `send` was dropped is to be dropped as well.
-    pub(crate) async fn send(&mut self, request: UpstreamRequest) -> Result<Response<Incoming>, SendError> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let (driver, closed) = (&mut self.driver, &mut self.closed);
-        let answer = poll_fn(|cx| {
-            if !*closed {
-                *closed = driver.as_mut().poll_without_shutdown(cx).is_ready();
+    pub(crate) async fn send(
+        &mut self,
+        request: &OutgoingRequest,
+        path: Option<&PathAndQuery>,
+    ) -> Result<AnswerHead, SendError> {
+        let path = path.map_or("/", PathAndQuery::as_str);
+        self.write.clear();
+        h1::write_head(&mut self.write, request, path, &self.instance.endpoint.authority);
+        let mut sent = Sent::default();
+        if request.body.len() <= TOGETHER {
+            self.write.extend_from_slice(&request.body);
+            sent.body = request.body.len();
+        }
+        let head = poll_fn(|cx| self.poll_exchange(cx, request, &mut sent)).await;
+        if self.write.capacity() > 2 * TOGETHER {
+            self.write = Vec::new();
+        }
+        head
+    }
+
+    /// Writes what is left of a request and reads the head of its answer, side by side: a server may answer before it
+    /// has read everything.
+    fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &OutgoingRequest,
+        sent: &mut Sent,
+    ) -> Poll<Result<AnswerHead, SendError>> {
+        if !sent.done {
+            match self.poll_write(cx, request, sent) {
+                Poll::Ready(Ok(())) => sent.done = true,
+                Poll::Ready(Err(error)) if sent.head == 0 => {
+                    return Poll::Ready(Err(SendError::NotSent(error)));
+                }
+                Poll::Ready(Err(error)) => {
+                    // It may have answered before it closed.
+                    let answered =
+                        self.poll_head(cx, request).map_ok(|head| AnswerHead { keep_alive: false, ..head });
+                    return match answered {
+                        Poll::Ready(Ok(head)) => Poll::Ready(Ok(head)),
+                        _ => Poll::Ready(Err(SendError::Lost(error.into()))),
+                    };
+                }
+                Poll::Pending => {}
             }
-            answer.as_mut().poll(cx)
-        });
-        answer.await.map_err(|mut error| match error.take_message() {
-            Some(request) => SendError::NotSent(Box::new(request), error.into_error()),
-            None => SendError::Lost(error.into_error()),
-        })
+        }
+        let head = ready!(self.poll_head(cx, request)).map_err(SendError::Lost)?;
+        // What was not sent by now never is.
+        Poll::Ready(Ok(AnswerHead { keep_alive: head.keep_alive && sent.done, ..head }))
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &OutgoingRequest,
+        sent: &mut Sent,
+    ) -> Poll<io::Result<()>> {
+        let stream = &mut self.stream;
+        let mut write =
+            |bytes: &[u8], cx: &mut Context<'_>| match ready!(Pin::new(&mut *stream).poll_write(cx, bytes)) {
+                Ok(0) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => Poll::Ready(written),
+            };
+        while sent.head < self.write.len() {
+            sent.head += ready!(write(&self.write[sent.head..], cx))?;
+        }
+        while sent.body < request.body.len() {
+            sent.body += ready!(write(&request.body[sent.body..], cx))?;
+        }
+        // Nothing to do for a plain socket; TLS may hold records back.
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &OutgoingRequest,
+    ) -> Poll<Result<AnswerHead, Broken>> {
+        loop {
+            if !self.read.is_empty()
+                && let Some(head) = h1::parse_head(&mut self.read, &request.method)?
+            {
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Err(Broken::Closed));
+            }
+        }
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::Response;
-use hyper::body::Incoming;
+use http::uri::PathAndQuery;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Connection, SendError, UpstreamRequest};
+use super::connection::{Connection, SendError};
+use super::h1::{AnswerHead, OutgoingRequest};
 use super::tls::ClientTls;
+use crate::failure::Failure;
 use crate::instance::Instance;
 
 /// Bounds of a pool.
@@ -58,6 +59,19 @@ pub enum UpstreamError {
     TimedOut(Duration),
 }
 
+impl UpstreamError {
+    /// The same as a failure of this backend's instance.
+    pub(crate) fn into_failure(self, backend: &str, instance: &Instance) -> Failure {
+        let (backend, instance) = (backend.to_owned(), instance.address.to_string());
+        match self {
+            Self::Unreachable(reason) => Failure::Unreachable { backend, instance, reason },
+            Self::Busy(_) => Failure::Busy { backend, instance },
+            Self::Lost { reason, .. } => Failure::Lost { backend, instance, reason },
+            Self::TimedOut(after) => Failure::TimedOut { backend, instance, seconds: after.as_secs() },
+        }
+    }
+}
+
 /// The idle connections of one worker.
 pub struct Pool {
     idle: Mutex<HashMap<u64, VecDeque<Connection>>>,
@@ -86,29 +100,34 @@ impl Pool {
     ///
     /// # Errors
     /// [`UpstreamError`], whose variants say whether anything was sent.
-    pub(crate) async fn send(
+    pub(super) async fn send(
         &self,
         instance: &Arc<Instance>,
-        mut request: UpstreamRequest,
+        request: &OutgoingRequest,
+        path: Option<&PathAndQuery>,
         patience: Option<Duration>,
-    ) -> Result<(Response<Incoming>, Connection), UpstreamError> {
+    ) -> Result<(AnswerHead, Connection), UpstreamError> {
         loop {
             let mut connection = match self.take_idle(instance).await {
                 Some(connection) => connection,
-                None => self.connect(instance).await?,
+                // Rare, and large: not part of every request's future.
+                None => Box::pin(self.connect(instance)).await?,
             };
             let sent = match patience {
-                None => connection.send(request).await,
-                Some(patience) => timeout(patience, connection.send(request))
+                None => connection.send(request, path).await,
+                Some(patience) => timeout(patience, connection.send(request, path))
                     .await
                     .map_err(|_| UpstreamError::TimedOut(patience))?,
             };
             match sent {
-                Ok(response) => return Ok((response, connection)),
-                Err(SendError::NotSent(unsent, _)) if connection.reused => request = *unsent,
-                Err(SendError::NotSent(_, error)) => return Err(UpstreamError::Unreachable(words(&error))),
-                Err(SendError::Lost(error)) => {
-                    return Err(UpstreamError::Lost { reason: words(&error), reused: connection.reused });
+                Ok(head) => return Ok((head, connection)),
+                Err(SendError::NotSent(_)) if connection.reused => {}
+                Err(SendError::NotSent(error)) => return Err(UpstreamError::Unreachable(error.to_string())),
+                Err(SendError::Lost(broken)) => {
+                    return Err(UpstreamError::Lost {
+                        reason: broken.to_string(),
+                        reused: connection.reused,
+                    });
                 }
             }
         }
@@ -165,12 +184,5 @@ impl Pool {
             Ok(connected) => connected.map_err(UpstreamError::Unreachable),
             Err(_) => Err(UpstreamError::Unreachable(format!("not connected within {within:?}"))),
         }
-    }
-}
-
-fn words(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -113,9 +113,8 @@ fn two_spellings_of_one_id_are_one_id() {
     let call = |id: &str| {
         Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#).into()).unwrap()
     };
-    let mut send = |id: &str| {
-        bench.mux.on_client(Sender { client: Some(1), streams: true }, &call(id), &mut Vec::new())
-    };
+    let mut send =
+        |id: &str| bench.mux.on_client(Sender { client: Some(1), streams: true }, &call(id), &mut Vec::new());
     assert!(matches!(send(r#""a""#), Taken::Request { .. }));
     assert!(matches!(send(r#""\u0061""#), Taken::Refused(_)));
     assert!(matches!(send("1"), Taken::Request { .. }));
