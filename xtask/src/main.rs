@@ -3,6 +3,7 @@
 //! `cargo xtask help` lists them.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "it measures real programs")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that is read by people")]
 
 mod bench;

@@ -122,7 +122,7 @@ fn check_manifest(file: &Path, text: &str, wrong: &mut Vec<String>) {
 
 /// Links to files of ours must lead somewhere.
 fn check_links(file: &Path, text: &str, wrong: &mut Vec<String>) {
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
     for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let path = link.split('#').next().unwrap_or_default();
         if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {

@@ -303,7 +303,7 @@ fn address_of(host: &str, port: u16) -> Result<SocketAddr, StartError> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let failed = |reason: String| StartError::Host { host: host.to_owned(), reason };
     let found: Vec<_> = (bare, port).to_socket_addrs().map_err(|error| failed(error.to_string()))?.collect();
-    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
     first.copied().ok_or_else(|| failed("the name has no address".to_owned()))
 }
 

@@ -45,3 +45,14 @@ pub enum HttpTransport {
     /// HTTP+SSE of 2024-11-05.
     Sse,
 }
+
+impl HttpTransport {
+    /// As `--transport` spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "streamable-http",
+            Self::Sse => "sse",
+        }
+    }
+}

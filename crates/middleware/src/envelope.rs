@@ -28,25 +28,26 @@ impl<S: Service<Parsed>> Service<Whole> for ReadEnvelope<S> {
         let body = match head.method {
             HttpMethod::POST => match read(&head.headers, bytes) {
                 Ok(body) => body,
-                Err(refusal) => return refusal,
+                Err(refusal) => return *refusal,
             },
             _ => Body::None,
         };
         let request = mcp::Request { head, body };
         let method = request.message().map_or(mcp::Method::Other, Message::method);
-        let mut answer = self.inner.call(Incoming { client: whole.client, request }).await;
+        let mut answer = self.inner.call(Incoming::new(whole.client, request)).await;
         answer.method = method;
         answer
     }
 }
 
-fn read(headers: &HeaderMap, bytes: Bytes) -> Result<Body, Answer> {
+fn read(headers: &HeaderMap, bytes: Bytes) -> Result<Body, Box<Answer>> {
     if !is_json(headers) {
         let reply = ErrorReply::new(ErrorCode::InvalidRequest, "Content-Type must be application/json");
-        return Err(Answer::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", &reply, None));
+        let refusal = Answer::refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", &reply, None);
+        return Err(Box::new(refusal));
     }
     let message = Message::parse(bytes).map_err(|malformed| {
-        Answer::refuse(StatusCode::BAD_REQUEST, "malformed", &malformed.reply(), None)
+        Box::new(Answer::refuse(StatusCode::BAD_REQUEST, "malformed", &malformed.reply(), None))
     })?;
     match revision::classify(headers, &message) {
         Ok(era) => Ok(Body::Message { message: Box::new(message), era }),
@@ -54,7 +55,7 @@ fn read(headers: &HeaderMap, bytes: Bytes) -> Result<Body, Answer> {
             let mut answer =
                 Answer::refuse(StatusCode::BAD_REQUEST, "contradiction", &contradiction.0, message.id());
             answer.method = message.method();
-            Err(answer)
+            Err(Box::new(answer))
         }
     }
 }
@@ -85,7 +86,7 @@ mod tests {
         let request = http::Request::post("/mcp").header("content-type", content_type);
         let request = request.body(Bytes::from_static(body.as_bytes())).unwrap();
         let client = Client { address: "127.0.0.1:1".parse().unwrap(), tls: false };
-        let answer = ReadEnvelope::new(Echo).call(Incoming { client, request }).await;
+        let answer = ReadEnvelope::new(Echo).call(Incoming::new(client, request)).await;
         let status = answer.response.status().as_u16();
         let AnswerBody::Full(text) = answer.response.into_body() else { panic!("a text") };
         (status, String::from_utf8(text.to_vec()).unwrap())

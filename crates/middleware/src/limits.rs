@@ -95,7 +95,7 @@ where
             }
         };
         let request = http::Request::from_parts(head, body);
-        self.inner.call(Incoming { client: arrived.client, request }).await
+        self.inner.call(Incoming::new(arrived.client, request)).await
     }
 }
 

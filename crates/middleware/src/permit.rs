@@ -4,7 +4,7 @@
 use auth::{Identity, Permit};
 
 use crate::answer::Answer;
-use crate::service::{Forwarding, Incoming, Parsed, Service};
+use crate::service::{Forwarding, Parsed, Service};
 
 /// The layer.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl<S> PermitAll<S> {
 
 impl<S: Service<Forwarding>> Service<Parsed> for PermitAll<S> {
     async fn call(&self, parsed: Parsed) -> Answer {
-        let request = Permit::NotConfigured.grant(parsed.request, Identity::Anonymous);
-        self.inner.call(Incoming { client: parsed.client, request }).await
+        let permitted = parsed.map(|request| Permit::NotConfigured.grant(request, Identity::Anonymous));
+        self.inner.call(permitted).await
     }
 }

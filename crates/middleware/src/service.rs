@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use auth::Permitted;
 use bytes::Bytes;
+use mcp::ErrorReply;
 
 use crate::answer::Answer;
 
@@ -19,6 +20,29 @@ pub struct Client {
 pub struct Incoming<R> {
     pub client: Client,
     pub request: R,
+    /// A layer's answer in the server's stead. It goes on inwards, since only the innermost service knows how this
+    /// client gets the answers of its session: in the response, or on a stream of HTTP+SSE.
+    pub instead: Option<Box<Instead>>,
+}
+
+/// What a request is answered instead of being forwarded.
+#[derive(Debug)]
+pub struct Instead {
+    /// From a closed set, for metrics and the access log.
+    pub class: &'static str,
+    pub reply: ErrorReply,
+}
+
+impl<R> Incoming<R> {
+    /// A request that is to be forwarded.
+    pub fn new(client: Client, request: R) -> Self {
+        Self { client, request, instead: None }
+    }
+
+    /// The same with the request as a layer has made it.
+    pub fn map<Q>(self, make: impl FnOnce(R) -> Q) -> Incoming<Q> {
+        Incoming { client: self.client, request: make(self.request), instead: self.instead }
+    }
 }
 
 /// A request whose body was not read yet.

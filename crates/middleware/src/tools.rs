@@ -16,7 +16,7 @@ use mcp::request::Body;
 use mcp::{ErrorCode, ErrorReply, Message, Method, headers};
 
 use crate::answer::{Answer, AnswerBody};
-use crate::service::{Parsed, Service};
+use crate::service::{Instead, Parsed, Service};
 
 pub use policy::{Call, ToolOverride, ToolPolicy, ToolPolicyError};
 pub use rewrite::Unfilterable;
@@ -43,9 +43,7 @@ impl<S: Service<Parsed>> Service<Parsed> for FilterTools<S> {
         let Some(policy) = &self.policy else { return self.inner.call(parsed).await };
         let method = parsed.request.message().map(Message::method);
         if method == Some(Method::ToolsCall) {
-            if let Err(refusal) = rename_call(policy, &mut parsed) {
-                return refusal;
-            }
+            rename_call(policy, &mut parsed);
             return self.inner.call(parsed).await;
         }
         // A list may come as the answer to its request or, resumed, on any GET stream.
@@ -61,19 +59,23 @@ impl<S: Service<Parsed>> Service<Parsed> for FilterTools<S> {
     }
 }
 
-/// Puts the name by which the backend knows the tool into body and header, or refuses.
-fn rename_call(policy: &ToolPolicy, parsed: &mut Parsed) -> Result<(), Answer> {
-    let Body::Message { message, .. } = &mut parsed.request.body else { return Ok(()) };
-    let not_found = |message: &Message, text: &str| {
+/// Puts the name by which the backend knows the tool into body and header, or has the call refused.
+fn rename_call(policy: &ToolPolicy, parsed: &mut Parsed) {
+    let Body::Message { message, .. } = &mut parsed.request.body else { return };
+    let not_found = |text: &str| {
         let reply = ErrorReply::new(ErrorCode::InvalidParams, text);
-        Err(Answer::refuse(StatusCode::OK, "tool_not_found", &reply, message.id()))
+        Some(Box::new(Instead { class: "tool_not_found", reply }))
     };
     let (Some(name), Some(span)) = (message.target(), message.target_span()) else {
-        return not_found(message, "params.name is required");
+        parsed.instead = not_found("params.name is required");
+        return;
     };
     let actual = match policy.call(&name) {
-        Call::Unknown => return not_found(message, "tool not found"),
-        Call::AsIs => return Ok(()),
+        Call::Unknown => {
+            parsed.instead = not_found("tool not found");
+            return;
+        }
+        Call::AsIs => return,
         Call::Renamed(actual) => actual.to_owned(),
     };
     let quoted = serde_json::Value::from(actual.as_str()).to_string();
@@ -82,7 +84,6 @@ fn rename_call(policy: &ToolPolicy, parsed: &mut Parsed) -> Result<(), Answer> {
     if parsed.request.head.headers.contains_key(&headers::NAME) {
         parsed.request.head.headers.insert(headers::NAME, headers::encode_value(&actual));
     }
-    Ok(())
 }
 
 async fn filter_answer(policy: &Arc<ToolPolicy>, answer: Answer, id: Option<&[u8]>) -> Answer {
@@ -163,6 +164,9 @@ mod tests {
 
     impl Service<Parsed> for Backend {
         async fn call(&self, parsed: Parsed) -> Answer {
+            if let Some(Instead { class, reply }) = parsed.instead.as_deref() {
+                return Answer::refuse(StatusCode::OK, class, reply, parsed.request.id());
+            }
             let text = match self.1 {
                 "" => parsed.request.bytes(),
                 body => Bytes::from_static(body.as_bytes()),
@@ -190,7 +194,7 @@ mod tests {
         let (head, ()) = http::Request::post("/mcp").header("mcp-name", "say").body(()).unwrap().into_parts();
         let request = mcp::Request { head, body: Body::Message { message, era: Era::Legacy } };
         let client = Client { address: "127.0.0.1:1".parse().unwrap(), tls: false };
-        let answer = layer.call(Incoming { client, request }).await;
+        let answer = layer.call(Incoming::new(client, request)).await;
         let status = answer.response.status().as_u16();
         let name =
             answer.response.headers().get(&headers::NAME).map(|name| name.to_str().unwrap().to_owned());

@@ -35,6 +35,16 @@ pub enum Body {
     Events(Box<EventBody>),
 }
 
+impl Body {
+    /// Passes on whole events from `events` until it ends; `on_close` is dropped when the client goes or the stream
+    /// has ended.
+    #[must_use]
+    pub fn events(events: mpsc::Receiver<Bytes>, on_close: Option<Box<dyn OnClose>>) -> Self {
+        let quiet = Box::pin(tokio::time::sleep(KEEP_ALIVE_EVERY));
+        Self::Events(Box::new(EventBody { events, quiet, _on_close: on_close }))
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = CutOff;
@@ -83,14 +93,6 @@ pub struct EventBody {
 }
 
 impl EventBody {
-    /// Passes on whole events from `events` until it ends; `on_close` is dropped when the client goes or the stream
-    /// has ended.
-    #[must_use]
-    pub fn new(events: mpsc::Receiver<Bytes>, on_close: Option<Box<dyn OnClose>>) -> Body {
-        let quiet = Box::pin(tokio::time::sleep(KEEP_ALIVE_EVERY));
-        Body::Events(Box::new(Self { events, quiet, _on_close: on_close }))
-    }
-
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let event = match self.events.poll_recv(cx) {
             Poll::Ready(event) => event,
@@ -114,7 +116,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_quiet_stream_is_kept_alive_and_a_busy_one_is_left_alone() {
         let (send, events) = mpsc::channel(1);
-        let mut body = EventBody::new(events, None);
+        let mut body = Body::events(events, None);
         let begun = Instant::now();
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!((&frame[..], begun.elapsed()), (mcp::sse::KEEP_ALIVE, KEEP_ALIVE_EVERY));

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::Response;
-use mcp::Era;
+use http::{Response, StatusCode};
+use mcp::{Era, ErrorReply};
 use model::PrincipalDigest;
 use telemetry::Tasks;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::body::Body;
 use crate::call::Call;
 use crate::channel::{Channel, Connect};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureClass, refused};
 use crate::forward::Patience;
 use crate::session::{KeyRing, Limits, Pin, RouteId, Session, Table};
 use answer::Backend;
@@ -203,6 +203,25 @@ impl Bridge {
             tracing::debug!(error.class = failure.class(), error = %failure, "not answered by the server");
             failure.answer(id.as_deref())
         })
+    }
+
+    /// Answers a request that a layer in front refused, where the server's own answer would go.
+    #[must_use]
+    pub fn answer_instead(&self, call: &Call, class: &'static str, reply: &ErrorReply) -> Response<Body> {
+        let id = call.request.id();
+        if !self.config.allow_sse || call.request.head.uri.path() != self.config.paths.messages {
+            return refused(StatusCode::OK, class, reply, id);
+        }
+        match self.sse_session(call) {
+            Ok(session) => {
+                let Served { child, client, .. } = &session.backend;
+                child.push(*client, reply.to_json(id));
+                let mut response = answer::empty(StatusCode::ACCEPTED);
+                response.extensions_mut().insert(FailureClass(class));
+                response
+            }
+            Err(failure) => failure.answer(id),
+        }
     }
 
     /// Ends idle sessions and keeps the wanted number of servers ready, until the bridge is shut down. To be run once;

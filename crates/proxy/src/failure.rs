@@ -141,6 +141,19 @@ impl Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureClass(pub &'static str);
 
+/// A JSON-RPC error that is no [`Failure`]: what its method or revision asks for, counted under `class`.
+#[must_use]
+pub fn refused(
+    status: StatusCode,
+    class: &'static str,
+    reply: &ErrorReply,
+    id: Option<&[u8]>,
+) -> Response<Body> {
+    let mut response = json_answer(status, reply.to_json(id));
+    response.extensions_mut().insert(FailureClass(class));
+    response
+}
+
 /// An answer with a JSON text as its body.
 #[must_use]
 pub fn json_answer(status: StatusCode, text: bytes::Bytes) -> Response<Body> {

@@ -361,10 +361,10 @@ impl Forward {
         if body.is_end() {
             return Response::from_parts(head, Body::Empty);
         }
-        if body.size_hint().exact().is_some_and(|size| size <= READ_AHEAD) {
-            if let Some(whole) = body.read_ahead().await {
-                return Response::from_parts(head, Body::Full(whole));
-            }
+        if body.size_hint().exact().is_some_and(|size| size <= READ_AHEAD)
+            && let Some(whole) = body.read_ahead().await
+        {
+            return Response::from_parts(head, Body::Full(whole));
         }
         Response::from_parts(head, Body::Upstream(Box::new(body)))
     }

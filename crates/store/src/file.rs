@@ -41,7 +41,7 @@ pub fn read_or_create(path: &Path, text: impl FnOnce() -> String) -> Result<Stri
     if let Some(existing) = read(path)? {
         return Ok(existing);
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder).map_err(FileError::on(folder, "made"))?;
     let text = text();
     let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut new| {

@@ -4,6 +4,7 @@
 //! Deliberately not the project's own client or parser: what is tested must not test itself.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "real programs take real time")]
 
 pub mod mcp;
 pub mod program;

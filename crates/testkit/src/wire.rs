@@ -64,8 +64,8 @@ impl Response {
         let text = self.text();
         let is_stream = self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
         let text = if is_stream {
-            let data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
-            data.filter(|data| !data.is_empty()).next_back().unwrap_or_default().to_owned()
+            let mut data = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+            data.rfind(|data| !data.is_empty()).unwrap_or_default().to_owned()
         } else {
             text
         };

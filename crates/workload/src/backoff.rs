@@ -19,7 +19,7 @@ pub struct BackoffPolicy {
 }
 
 impl Default for BackoffPolicy {
-    /// Ten failures within about a minute at most.
+    /// Ten failures, with pauses of 46 s in all at most.
     fn default() -> Self {
         Self {
             base: Duration::from_millis(250),

@@ -58,11 +58,11 @@ pub(super) async fn measure(args: &BenchArgs, binary: &Path) -> anyhow::Result<B
         own.push(own_start(binary).await?);
         cold.push(cold_run(binary).await?);
     }
-    let rows = (0..rounds[0].len()).map(|at| middle(rounds.iter().map(|round| &round[at]))).collect();
+    let rows = (0..rounds[0].len()).map(|at| middle(&rounds.iter().map(|round| &round[at]))).collect();
     Ok(BridgeReport { rows, own_start_ms: median(own), cold_run_ms: median(cold) })
 }
 
-fn middle<'a>(rounds: impl Iterator<Item = &'a BridgeRow> + Clone) -> BridgeRow {
+fn middle<'a>(rounds: &(impl Iterator<Item = &'a BridgeRow> + Clone)) -> BridgeRow {
     let of = |number: fn(&BridgeRow) -> f64| median(rounds.clone().map(number).collect());
     BridgeRow {
         name: rounds.clone().next().map(|row| row.name.clone()).unwrap_or_default(),

@@ -68,7 +68,7 @@ async fn compare(contenders: &[Server], connections: usize, args: &BenchArgs) ->
             rounds.push(row(&contender.name, connections, &measured, cpu));
         }
     }
-    Ok(rounds.into_iter().map(middle).collect())
+    Ok(rounds.iter().map(|rounds| middle(rounds)).collect())
 }
 
 fn row(name: &str, connections: usize, measured: &Measured, cpu: Option<f64>) -> Row {
@@ -83,7 +83,7 @@ fn row(name: &str, connections: usize, measured: &Measured, cpu: Option<f64>) ->
 }
 
 /// Each number's own middle.
-fn middle(rounds: Vec<Row>) -> Row {
+fn middle(rounds: &[Row]) -> Row {
     let median = |number: &dyn Fn(&Row) -> f64| {
         let mut numbers: Vec<f64> = rounds.iter().map(number).collect();
         numbers.sort_by(f64::total_cmp);

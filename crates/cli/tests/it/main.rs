@@ -2,6 +2,12 @@
 //! nobody here wrote where they are installed (`cargo xtask test` does that).
 
 #![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "real programs take real time")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it left out"
+)]
 
 mod bridge;
 mod commands;

@@ -62,8 +62,8 @@ async fn ask(certificates: &Certificates, url: &str, alpn: &[u8], body: &str) ->
     let name = ServerName::try_from("localhost").unwrap();
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
-    let mut request = testkit::mcp::post(address, &format!("/{path}"), "Connection: close\r\n", body);
-    stream.write_all(&mut request).await.unwrap();
+    let request = testkit::mcp::post(address, &format!("/{path}"), "Connection: close\r\n", body);
+    stream.write_all(&request).await.unwrap();
     let mut answer = Vec::new();
     // The server may close without saying so in TLS.
     let _ = stream.read_to_end(&mut answer).await;

@@ -1,7 +1,8 @@
 //! The tool filter and override, in front of a proxy and of a bridge.
 
 use serde_json::{Value, json};
-use testkit::mcp::Session;
+use testkit::Connection;
+use testkit::mcp::{Session, split_url};
 
 use crate::harness::{error_of, example, proxy, run};
 
@@ -53,4 +54,36 @@ async fn a_modern_call_of_a_renamed_tool_keeps_header_and_body_in_step() {
     let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: say\r\n";
     let answer: Value = crate::harness::post(&url, headers, &call.to_string()).await.json().unwrap();
     assert_eq!(answer["result"]["content"][0]["text"], "hi", "{answer}");
+}
+
+#[tokio::test]
+async fn over_sse_a_refused_call_is_answered_on_the_stream() {
+    let (_bridge, url) = run(&["example", "--tools", "add"]);
+    let (address, _) = split_url(&url).unwrap();
+    let mut stream = Connection::open(&address).await.unwrap();
+    let get = format!("GET /sse HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n");
+    stream.send(get.as_bytes()).await.unwrap();
+    let head = stream.head().await.unwrap();
+    assert_eq!(head.status, 200);
+    let mut text = String::new();
+    let mut read_until = async |end: &str| {
+        while !text.contains(end) {
+            let piece = stream.piece(&head, text.len()).await.unwrap().expect("the stream goes on");
+            text.push_str(&String::from_utf8_lossy(&piece));
+        }
+        text.clone()
+    };
+    let greeting = read_until("\n\n").await;
+    let path = greeting.lines().find_map(|line| line.strip_prefix("data:")).unwrap().trim();
+    let url = format!("http://{address}{path}");
+    let accepted = crate::harness::post(&url, "", &crate::harness::initialize(1)).await;
+    assert_eq!(accepted.status, 202);
+    let hidden = json!({"jsonrpc": "2.0", "id": "h", "method": "tools/call", "params": {"name": "echo"}});
+    let accepted = crate::harness::post(&url, "", &hidden.to_string()).await;
+    assert_eq!((accepted.status, accepted.text().as_str()), (202, ""));
+    let told = read_until(r#""id":"h""#).await;
+    assert!(told.contains("-32602") && told.contains("tool not found"), "{told}");
+    let elsewhere = format!("http://{address}/messages?session_id=x");
+    let unknown = crate::harness::post(&elsewhere, "", &hidden.to_string()).await;
+    assert_eq!(error_of(&unknown), (404, json!(-32001), json!("h")));
 }

@@ -13,7 +13,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use proxy::Body;
-use proxy::body::EventBody;
 use proxy::failure::json_answer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -182,7 +181,7 @@ fn old_server() -> impl Fn(&Method, &Value) -> Response<Body> + Send + Sync {
             let (send, events) = mpsc::channel(8);
             send.try_send("event: endpoint\ndata: ?session=1\n\n".into()).unwrap();
             *stream.lock() = Some(send);
-            let mut response = Response::new(EventBody::new(events, None));
+            let mut response = Response::new(Body::events(events, None));
             response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
             response
         }
@@ -234,7 +233,7 @@ async fn what_the_server_asks_is_declined_and_a_ping_answered() {
         ] {
             send.try_send(format!("data: {message}\n\n").into()).unwrap();
         }
-        let mut response = Response::new(EventBody::new(events, None));
+        let mut response = Response::new(Body::events(events, None));
         response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
         response
     })
@@ -254,7 +253,7 @@ async fn a_server_that_does_not_answer_is_given_up_and_told_so() {
         }
         let (send, events) = mpsc::channel(1);
         held.lock().push(send);
-        let mut response = Response::new(EventBody::new(events, None));
+        let mut response = Response::new(Body::events(events, None));
         response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
         response
     })

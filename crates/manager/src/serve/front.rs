@@ -68,7 +68,7 @@ impl Handler for Front {
             return self.health(request.method());
         }
         let client = Client { address: peer.address, tls: peer.tls };
-        self.chain.call(middleware::service::Incoming { client, request }).await.response
+        self.chain.call(middleware::service::Incoming::new(client, request)).await.response
     }
 
     async fn drained(&self) {
@@ -105,7 +105,10 @@ impl Service<Forwarding> for Forwarder {
         let Client { address, tls } = forwarding.client;
         let (request, identity) = forwarding.request.into_parts();
         let call = Call { request, principal: identity.digest(), client: address, tls };
-        answer(self.backend.handle(call).await)
+        match forwarding.instead {
+            None => answer(self.backend.handle(call).await),
+            Some(instead) => answer(self.backend.answer_instead(&call, instead.class, &instead.reply)),
+        }
     }
 }
 

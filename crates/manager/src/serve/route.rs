@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
+use mcp::ErrorReply;
 use parking_lot::Mutex;
 use proxy::bridge::{Bridge, BridgeConfig, Mode, Paths};
 use proxy::endpoint::{Endpoint, Scheme, Target as EndpointTarget};
+use proxy::failure::refused;
 use proxy::forward::{Forward, ForwardConfig, Patience};
 use proxy::instance::Instances;
 use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
@@ -44,6 +46,8 @@ pub(super) struct Making<'a> {
 #[derive(Clone)]
 pub(super) struct Route {
     kind: Kind,
+    /// How the server is spoken to.
+    transport: &'static str,
     grace: Duration,
     end: End,
 }
@@ -82,6 +86,19 @@ impl Backend {
             Self::Bridge(bridge) => bridge.handle(call).await,
         }
     }
+
+    /// Answers in the server's stead, the way the server's own answer would go.
+    pub(super) fn answer_instead(
+        &self,
+        call: &Call,
+        class: &'static str,
+        reply: &ErrorReply,
+    ) -> Response<Body> {
+        match self {
+            Self::Forward { .. } => refused(StatusCode::OK, class, reply, call.request.id()),
+            Self::Bridge(bridge) => bridge.answer_instead(call, class, reply),
+        }
+    }
 }
 
 impl fmt::Debug for Route {
@@ -96,7 +113,7 @@ impl Making<'_> {
             Target::Stdio { command, mode, grace } => Ok(self.stdio(command, *mode, *grace)),
             Target::Remote(http) => {
                 let kind = self.http(http).await?;
-                Ok(Route { kind, grace: Duration::ZERO, end: End::Unknown })
+                Ok(Route { kind, transport: http.transport.name(), grace: Duration::ZERO, end: End::Unknown })
             }
             Target::Server { command, http, grace } => self.server(command, http, *grace).await,
         }
@@ -114,7 +131,7 @@ impl Making<'_> {
         };
         let bridge = Bridge::new(self.bridge_config(target, mode), Arc::new(connect));
         self.maintain(&bridge);
-        Route { kind: Kind::Bridge(bridge), grace, end }
+        Route { kind: Kind::Bridge(bridge), transport: "stdio", grace, end }
     }
 
     async fn server(
@@ -134,7 +151,8 @@ impl Making<'_> {
         let supervisor = Supervisor::start(command.clone(), log, policy, self.processes);
         let state = supervisor.state();
         let supervisor = Arc::new(Mutex::new(Some(supervisor)));
-        Ok(Route { kind, grace, end: End::Supervised { state, listens, supervisor } })
+        let end = End::Supervised { state, listens, supervisor };
+        Ok(Route { kind, transport: http.transport.name(), grace, end })
     }
 
     async fn http(&self, http: &HttpTarget) -> Result<Kind, StartError> {
@@ -250,10 +268,7 @@ impl Route {
     }
 
     pub(super) fn transport(&self) -> &'static str {
-        match self.kind {
-            Kind::Forward { .. } => "streamable-http",
-            Kind::Bridge(_) => "stdio",
-        }
+        self.transport
     }
 
     pub(super) fn grace(&self) -> Duration {

@@ -84,10 +84,10 @@ impl ToolPolicy {
         if shown == ToolOverride::default() {
             return Err(ToolPolicyError::EmptyOverride(tool));
         }
-        if let Some(name) = &shown.name {
-            if let Some(other) = self.actual.insert(name.clone(), tool.clone()) {
-                return Err(ToolPolicyError::SameName(other, tool, name.clone()));
-            }
+        if let Some(name) = &shown.name
+            && let Some(other) = self.actual.insert(name.clone(), tool.clone())
+        {
+            return Err(ToolPolicyError::SameName(other, tool, name.clone()));
         }
         self.overrides.insert(tool, shown);
         Ok(())

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Attendance, Child, First, Place, UnderWay};
-use crate::body::{Body, EventBody};
-use crate::failure::{Failure, FailureClass, json_answer};
+use crate::body::Body;
+use crate::failure::{Failure, json_answer, refused};
 
 /// A request that is not answered within this gets the head of an event stream, so that nobody between takes it for
 /// dead, and a cursor to ask for the answer with.
@@ -54,9 +54,7 @@ impl Accepts {
 /// 406.
 pub(super) fn not_acceptable(wanted: &str, id: Option<&[u8]>) -> Response<Body> {
     let reply = ErrorReply::new(ErrorCode::InvalidRequest, format!("header Accept must allow {wanted}"));
-    let mut response = json_answer(StatusCode::NOT_ACCEPTABLE, reply.to_json(id));
-    response.extensions_mut().insert(FailureClass("not_acceptable"));
-    response
+    refused(StatusCode::NOT_ACCEPTABLE, "not_acceptable", &reply, id)
 }
 
 /// An answer without a body.
@@ -84,7 +82,7 @@ pub(super) fn at_once(accepts: Accepts, text: Bytes) -> Response<Body> {
     let (queue, events) = mpsc::channel(1);
     // A new queue has room.
     let _ = queue.try_send(mcp::sse::message_event(None, &text));
-    stream(EventBody::new(events, None))
+    stream(Body::events(events, None))
 }
 
 /// The status of an answer: 2026-07-28 gives JSON-RPC errors a meaning, before it only the transport had one.
@@ -174,7 +172,7 @@ pub(super) async fn wait(
         }
         Ok(First::Events { events, place }) => {
             attendance.moves_to(Some(place));
-            Ok(stream(EventBody::new(events, Some(Box::new(attendance)))))
+            Ok(stream(Body::events(events, Some(Box::new(attendance)))))
         }
         Err(_) => {
             attendance.moves_to(None);

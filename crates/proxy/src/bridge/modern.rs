@@ -24,7 +24,7 @@ use super::streamable::version_of;
 use super::{Starting, answer::wait};
 use crate::body::Body;
 use crate::call::Call;
-use crate::failure::{Failure, json_answer};
+use crate::failure::{Failure, refused};
 use catalog::Catalog;
 
 /// What is known of the server.
@@ -84,7 +84,7 @@ impl Bridge {
                 ErrorCode::MethodNotFound,
                 format!("{} is not part of this protocol version", message.method().label()),
             );
-            return Ok(json_answer(StatusCode::NOT_FOUND, reply.to_json(message.id())));
+            return Ok(refused(StatusCode::NOT_FOUND, "method_not_found", &reply, message.id()));
         }
         let probed = self.probed().await?;
         let (child, catalog) = match &*probed {
@@ -92,14 +92,14 @@ impl Bridge {
             Probed::Legacy(revisions) => {
                 let requested = message.meta_version().unwrap_or_default();
                 let reply = revision::unsupported(&requested, revisions);
-                return Ok(json_answer(StatusCode::BAD_REQUEST, reply.to_json(message.id())));
+                return Ok(refused(StatusCode::BAD_REQUEST, "unsupported_version", &reply, message.id()));
             }
         };
         if message.method() == Method::ToolsCall
             && let Err(problem) = catalog.check(self, child, message, headers).await
         {
             let reply = ErrorReply::new(ErrorCode::HeaderMismatch, problem.to_string());
-            return Ok(json_answer(StatusCode::BAD_REQUEST, reply.to_json(message.id())));
+            return Ok(refused(StatusCode::BAD_REQUEST, "header_mismatch", &reply, message.id()));
         }
         let takes = Takes::Post { events: accepts.events };
         match self.submit_in_time(child, None, takes, message).await? {

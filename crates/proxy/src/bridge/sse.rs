@@ -11,7 +11,7 @@ use super::answer::{self, Accepts, not_acceptable};
 use super::child::{Attendance, Submitted, Takes};
 use super::streams::Format;
 use super::{Bridge, Front, Mode, Served, Starting, end};
-use crate::body::{Body, EventBody};
+use crate::body::Body;
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::session::table::InUse;
@@ -72,7 +72,7 @@ impl Bridge {
         child.set_greeting(client, greeting.freeze());
         let (events, place) = child.open_stream(client, None)?;
         let attendance = Attendance::new(&child, place, Some(Box::new(hold)));
-        Ok(answer::stream(EventBody::new(events, Some(Box::new(attendance)))))
+        Ok(answer::stream(Body::events(events, Some(Box::new(attendance)))))
     }
 
     /// `POST /messages`.
@@ -81,13 +81,7 @@ impl Bridge {
         let Some(message) = call.request.message() else {
             return Err(Failure::MethodNotAllowed { method: head.method.clone(), allow: "POST" });
         };
-        let token = head.uri.query().and_then(session_parameter).ok_or_else(|| Failure::BadRequest {
-            what: format!(
-                "query parameter {PARAMETER} is required: begin with GET {}",
-                self.config.paths.sse
-            ),
-        })?;
-        let session = self.session_of(token.as_bytes(), call.principal, Front::Sse)?;
+        let session = self.sse_session(&call)?;
         let Served { child, client, .. } = &session.backend;
         if self.config.mode == Mode::Shared && is_handshake(message) {
             let ready = self.shared_ready().await?;
@@ -100,6 +94,18 @@ impl Bridge {
                 Ok(answer::empty(StatusCode::ACCEPTED))
             }
         }
+    }
+
+    /// The session that a POST of HTTP+SSE names.
+    pub(super) fn sse_session(&self, call: &Call) -> Result<Arc<Session<Served>>, Failure> {
+        let token =
+            call.request.head.uri.query().and_then(session_parameter).ok_or_else(|| Failure::BadRequest {
+                what: format!(
+                    "query parameter {PARAMETER} is required: begin with GET {}",
+                    self.config.paths.sse
+                ),
+            })?;
+        self.session_of(token.as_bytes(), call.principal, Front::Sse)
     }
 }
 

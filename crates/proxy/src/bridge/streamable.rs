@@ -12,9 +12,9 @@ use super::child::{Attendance, First, Submitted, Takes};
 use super::events::Cursor;
 use super::streams::Format;
 use super::{Bridge, Front, Mode, Served, Starting, end};
-use crate::body::{Body, EventBody};
+use crate::body::Body;
 use crate::call::Call;
-use crate::failure::{Failure, json_answer};
+use crate::failure::{Failure, json_answer, refused};
 use crate::session::{Opened, Session};
 
 type Answered = Result<Response<Body>, Failure>;
@@ -160,7 +160,7 @@ impl Bridge {
         let Served { child, client, .. } = &session.backend;
         let (events, place) = child.open_stream(*client, cursor)?;
         let attendance = Attendance::new(child, place, Some(hold));
-        Ok(answer::stream(EventBody::new(events, Some(Box::new(attendance)))))
+        Ok(answer::stream(Body::events(events, Some(Box::new(attendance)))))
     }
 
     /// As [`super::child::Child::submit`], for as long as the method is given.
@@ -197,7 +197,7 @@ fn removed_in_modern(headers: &HeaderMap, message: &Message) -> Option<Response<
     let is_modern = |date: &str| Revision::from_wire(date).map(Revision::era) == Some(Era::Modern);
     let claims = header.is_some_and(is_modern) && message.meta_version().is_some_and(|date| is_modern(&date));
     let reply = ErrorReply::new(ErrorCode::MethodNotFound, "initialize is not part of this protocol version");
-    claims.then(|| json_answer(StatusCode::NOT_FOUND, reply.to_json(message.id())))
+    claims.then(|| refused(StatusCode::NOT_FOUND, "method_not_found", &reply, message.id()))
 }
 
 /// `MCP-Protocol-Version` of a legacy request: absent, or one that has sessions.

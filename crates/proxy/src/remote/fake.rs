@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{RemoteConfig, RemoteHttp, RemoteSse};
-use crate::body::{Body, EventBody};
+use crate::body::Body;
 use crate::channel::Channel;
 use crate::endpoint::Endpoint;
 use crate::instance::Instances;
@@ -154,7 +154,7 @@ pub(crate) fn events(text: &str) -> Response<Body> {
 /// A stream that stays open as long as its sender.
 pub(crate) fn open_events() -> (mpsc::Sender<Bytes>, Response<Body>) {
     let (send, events) = mpsc::channel(16);
-    let mut response = Response::new(EventBody::new(events, None));
+    let mut response = Response::new(Body::events(events, None));
     response.headers_mut().insert("content-type", "text/event-stream; charset=utf-8".parse().unwrap());
     (send, response)
 }

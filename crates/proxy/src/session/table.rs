@@ -43,6 +43,9 @@ impl Default for Limits {
 /// A session unused for at least this long may be ended to make room.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(60);
 
+/// Tombstones kept: some 4 MB.
+const MAX_TOMBSTONES: usize = 65_536;
+
 /// No room for another session, and none is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of {limit} open sessions is reached and none of them is idle")]
@@ -245,9 +248,22 @@ impl<B: Send + Sync + 'static> Table<B> {
             wall.saturating_sub(session.issued) > self.limits.age.as_secs()
                 || session.idle_for(now).is_some_and(|for_ms| for_ms >= idle)
         });
+        self.forget_ended(wall);
+        expired.into_iter().filter_map(|id| self.end(id)).collect()
+    }
+
+    /// Tombstones go when no token can reach them any more, and the oldest where there are too many: what such a token
+    /// opens again is a session that its backend has ended.
+    fn forget_ended(&self, wall: u64) {
         let ended = self.ended.pin();
         ended.retain(|_, at| wall.saturating_sub(*at) <= self.limits.age.as_secs());
-        expired.into_iter().filter_map(|id| self.end(id)).collect()
+        if ended.len() > MAX_TOMBSTONES {
+            let mut times: Vec<u64> = ended.values().copied().collect();
+            let surplus = times.len() - MAX_TOMBSTONES;
+            let (_, newest_to_go, _) = times.select_nth_unstable(surplus);
+            let limit = *newest_to_go;
+            ended.retain(|_, at| *at > limit);
+        }
     }
 
     /// Every session, ended: the process is going.
@@ -382,6 +398,21 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(table.sweep().len(), 1);
         assert!(!opens(&table, &begun.token, ME));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tombstones_are_bounded_and_the_oldest_go() {
+        let table = table(Limits::default());
+        let now = unix_seconds();
+        for at in 0..=MAX_TOMBSTONES as u64 {
+            table.ended.pin().insert(Uuid::new_v4(), now - at % 100);
+        }
+        let latest = Uuid::new_v4();
+        table.ended.pin().insert(latest, now);
+        table.sweep();
+        let ended = table.ended.pin();
+        assert!(ended.len() <= MAX_TOMBSTONES && ended.len() > MAX_TOMBSTONES * 9 / 10, "{}", ended.len());
+        assert!(ended.contains_key(&latest) && ended.values().all(|at| *at > now - 99));
     }
 
     #[tokio::test(start_paused = true)]
