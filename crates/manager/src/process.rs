@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use proxy::channel::Guard;
+use proxy::channel::{Guard, Held};
 use proxy::{Channel, Connect, ConnectError};
 use telemetry::Tasks;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -79,8 +79,13 @@ impl ProcessConnect {
             });
             self.watch_first_words(&process);
         }
-        let guard =
-            ProcessGuard { process, log: self.log.clone(), grace: self.grace, tasks: self.tasks.clone() };
+        let guard = ProcessGuard {
+            process,
+            log: self.log.clone(),
+            grace: self.grace,
+            tasks: self.tasks.clone(),
+            held: None,
+        };
         let stdout = FirstWords { inner: stdout, spoke: Arc::clone(&self.spoke) };
         Ok(proxy::stdio::channel_over(stdout, stdin, self.max_line, Box::new(guard)))
     }
@@ -129,9 +134,14 @@ struct ProcessGuard {
     log: LogTail,
     grace: Duration,
     tasks: Tasks,
+    held: Option<Held>,
 }
 
 impl Guard for ProcessGuard {
+    fn hold(&mut self, until_gone: Held) {
+        self.held = Some(until_gone);
+    }
+
     fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         Box::pin(async {
             let exit = tokio::time::timeout(self.grace, self.process.wait()).await;
@@ -147,9 +157,10 @@ impl Guard for ProcessGuard {
 impl Drop for ProcessGuard {
     fn drop(&mut self) {
         if self.process.exit().is_none() {
-            let (process, grace) = (Arc::clone(&self.process), self.grace);
+            let (process, grace, held) = (Arc::clone(&self.process), self.grace, self.held.take());
             self.tasks.spawn("stop a server", async move {
                 process.stop(grace).await;
+                drop(held);
             });
         }
     }

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
+use mcp::message::Kind;
 use mcp::{Era, ErrorReply};
 use model::PrincipalDigest;
 use telemetry::Tasks;
@@ -45,7 +46,7 @@ use answer::Backend;
 use child::Child;
 use keeper::Keeper;
 use mux::{ClientKey, Sharing};
-use pool::{Pool, Slot};
+use pool::Pool;
 
 /// How often idle sessions are looked for, and the pool of ready servers is filled up.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -59,7 +60,7 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 /// How many servers there are for how many sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// One for each legacy session. `warm` are kept ready; at most `max_children` run at once, the ready ones included
+    /// One for each legacy session. `warm` are kept ready; at most `max_children` run at once, the ready and the ending ones included
     /// (the one for modern requests is not).
     PerSession { warm: usize, max_children: usize },
     /// One for all.
@@ -181,7 +182,9 @@ impl Bridge {
     /// Answers one request, on the runtime of the calling worker.
     pub async fn handle(&self, call: Call) -> Response<Body> {
         let id = call.request.id().map(<[u8]>::to_vec);
-        let answered = if self.draining.is_cancelled() {
+        // While draining, what belongs to requests under way still passes: answers to the server's questions.
+        let begins = call.request.message().is_none_or(|message| message.kind() == Kind::Request);
+        let answered = if begins && self.draining.is_cancelled() {
             Err(Failure::Draining)
         } else {
             let path = call.request.head.uri.path();
@@ -246,19 +249,16 @@ impl Bridge {
         if let Some(probed) = self.modern.current() {
             probed.child().inspect(|child| child.end_subscriptions());
         }
-        let mut ended = Vec::new();
         while Instant::now() < deadline {
             // Whoever has nothing under way goes at once; GET streams are nothing.
-            ended.extend(self.table.drain());
-            let busy = ended.iter().any(|session| session.backend.child.in_flight() > 0)
-                || self.modern.current().and_then(|probed| probed.child()).is_some_and(|c| c.in_flight() > 0);
-            if !busy {
+            self.end_sessions(|session| session.backend.child.in_flight() == 0);
+            let modern = self.modern.current().and_then(|probed| probed.child());
+            if self.table.is_empty() && modern.is_none_or(|child| child.in_flight() == 0) {
                 break;
             }
             sleep_until(deadline.min(Instant::now() + DRAIN_LOOK)).await;
         }
-        ended.extend(self.table.drain());
-        ended.iter().for_each(|session| session.backend.child.close("skep is shutting down"));
+        self.end_sessions(|_| true);
         if let Some(ready) = self.shared.current() {
             ready.child.close("skep is shutting down");
         }
@@ -273,6 +273,12 @@ impl Bridge {
         }
     }
 
+    fn end_sessions(&self, which: impl Fn(&Session<Served>) -> bool) {
+        for session in self.table.end_where(which) {
+            end(&session, "skep is shutting down");
+        }
+    }
+
     /// The counts of now, for metrics.
     #[must_use]
     pub fn counts(&self) -> BridgeCounts {
@@ -284,7 +290,7 @@ impl Bridge {
     }
 
     /// Takes charge of a channel: a task of this runtime moves its messages until it ends.
-    fn start(&self, channel: Channel, slot: Slot, sharing: Sharing) -> Arc<Child> {
+    fn start(&self, channel: Channel, sharing: Sharing) -> Arc<Child> {
         let child = Child::new(Arc::clone(&self.backend.name), sharing, &channel, Arc::clone(&self.dropped));
         let (running, table) = (Arc::clone(&child), Arc::clone(&self.table));
         self.tasks.spawn("bridge", async move {
@@ -293,7 +299,6 @@ impl Bridge {
             for id in running.take_session_ids() {
                 table.end(id);
             }
-            drop(slot);
         });
         child
     }
@@ -302,7 +307,7 @@ impl Bridge {
     async fn own_child(&self, principal: PrincipalDigest) -> Result<Arc<Child>, Failure> {
         let evicted = self.table.make_room(principal)?;
         evicted.iter().for_each(|session| end(session, "it made room for another session"));
-        let (channel, slot) = self.pool.take().await?;
+        let channel = self.pool.take().await?;
         if matches!(self.config.mode, Mode::PerSession { warm: 1.., .. }) {
             // From here, so that the next session of this worker finds one whose messages stay on this thread.
             let pool = Arc::clone(&self.pool);
@@ -310,7 +315,7 @@ impl Bridge {
                 pool.refill().await;
             });
         }
-        Ok(self.start(channel, slot, Sharing::Own))
+        Ok(self.start(channel, Sharing::Own))
     }
 
     /// Begins the session of a client and gives its token.

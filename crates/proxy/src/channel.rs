@@ -30,10 +30,17 @@ pub struct Channel {
     pub guard: Box<dyn Guard>,
 }
 
+/// Something that is dropped when a server is gone.
+pub type Held = Box<dyn Send + Sync>;
+
 /// What stands behind a channel.
 pub trait Guard: Send {
     /// After `incoming` ended: why, in words (exit status and last lines of stderr, or a connection error).
     fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
+
+    /// Keeps something until the server is gone, which may be later than the guard is dropped: a process is given time
+    /// to end.
+    fn hold(&mut self, until_gone: Held);
 }
 
 impl fmt::Debug for Channel {

@@ -102,7 +102,7 @@ fn ends() -> (Channel, Inbox, mpsc::Receiver<bytes::Bytes>) {
     let over = Arc::new(Over::default());
     let (outgoing, taken) = mpsc::channel(CHANNEL_DEPTH);
     let (passed, incoming) = mpsc::channel(CHANNEL_DEPTH);
-    let guard = Box::new(RemoteGuard(Arc::clone(&over)));
+    let guard = Box::new(RemoteGuard::new(Arc::clone(&over)));
     (Channel { outgoing, incoming, guard }, Inbox::new(passed, over), taken)
 }
 

@@ -167,6 +167,8 @@ mod tests {
         fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
             Box::pin(async { "closed".to_owned() })
         }
+
+        fn hold(&mut self, _: crate::channel::Held) {}
     }
 
     /// A channel, and the server's ends of its pipes.

@@ -166,6 +166,23 @@ async fn processes_are_bounded_and_an_idle_session_makes_room() {
 }
 
 #[tokio::test]
+async fn a_process_that_takes_its_time_to_end_still_counts() {
+    let script = r#"trap '' TERM; read -r line; echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"slow","version":"0"}}}'; while read -r line; do :; done; sleep 2"#;
+    let (skep, url) = run(&["--warm", "0", "--max-processes", "1", "--", "sh", "-c", script]);
+    let mut session = Session::open(&url).await.unwrap();
+    let delete = session.bare("DELETE", "");
+    assert_eq!(session.connection.ask(&delete).await.unwrap().status, 204);
+    let next = tokio::spawn(async move { Session::open(&url).await.map(|session| session.id) });
+    let mut most = 0;
+    while !next.is_finished() {
+        most = most.max(children(skep.pid()).len());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    next.await.unwrap().unwrap();
+    assert_eq!(most, 1, "processes at once");
+}
+
+#[tokio::test]
 async fn old_clients_are_served_over_sse() {
     let (_skep, url) = run(&["example", "--proxy-mode", "sse"]);
     assert!(url.ends_with("/sse"), "{url}");

@@ -129,8 +129,8 @@ impl Bridge {
     }
 
     async fn probe(&self) -> Result<Probed, Failure> {
-        let (channel, slot) = self.common.take().await?;
-        let child = self.start(channel, slot, Sharing::Modern);
+        let channel = self.common.take().await?;
+        let child = self.start(channel, Sharing::Modern);
         let mut starting = Starting { child: Arc::clone(&child), begun: false };
         match self.ask(&child, own_request("server/discover", json!({}))).await {
             // Modern, whether it serves the revision that was asked for or not (§ 2: then others are in its error).

@@ -5,8 +5,8 @@
 //! the server are ours (integers, never used twice), so clients cannot collide; towards a client they are the client's
 //! own again, byte for byte. Texts are spliced, never rebuilt.
 //!
-//! INVARIANT: each message of the server goes to at most one stream of one client, except change notices on a shared
-//! server, which go once to each client that asked for them.
+//! INVARIANT: each message of the server goes to at most one stream of one client, except notices on a shared server,
+//! which go once to each client they concern.
 //!
 //! Deliberately absent: streams, logs and queues (`streams`), and everything HTTP.
 
@@ -123,7 +123,7 @@ struct InFlight {
     streams: bool,
     /// It asked for log messages (2026-07-28).
     wants_log: bool,
-    /// What a shared server's subscription is about.
+    /// The resource it is about.
     uri: Option<Box<str>>,
 }
 

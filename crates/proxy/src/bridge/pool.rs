@@ -20,12 +20,8 @@ use crate::session::TableFull;
 /// How long a new session waits for one that was ended to make room.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The right to run one server. Released when dropped.
-pub(super) type Slot = OwnedSemaphorePermit;
-
 struct Warm {
     channel: Channel,
-    slot: Slot,
     home: ThreadId,
 }
 
@@ -63,13 +59,13 @@ impl Pool {
     ///
     /// # Errors
     /// [`Failure::TableFull`], [`Failure::NotStarted`].
-    pub(super) async fn take(&self) -> Result<(Channel, Slot), Failure> {
+    pub(super) async fn take(&self) -> Result<Channel, Failure> {
         if let Some(warm) = self.take_warm() {
-            return Ok((warm.channel, warm.slot));
+            return Ok(warm.channel);
         }
         let slot = timeout(ROOM_PATIENCE, Arc::clone(&self.slots).acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Err(TableFull { limit: self.most }.into()) };
-        Ok((self.open().await?, slot))
+        self.open(slot).await
     }
 
     fn take_warm(&self) -> Option<Warm> {
@@ -80,11 +76,13 @@ impl Pool {
         warm.ready.remove(place)
     }
 
-    async fn open(&self) -> Result<Channel, Failure> {
-        self.connect
-            .open()
-            .await
-            .map_err(|error| Failure::NotStarted { backend: self.name.to_string(), reason: error.reason })
+    /// A new server. `slot` is the right to run it, given back when it is gone.
+    async fn open(&self, slot: OwnedSemaphorePermit) -> Result<Channel, Failure> {
+        let opened = self.connect.open().await;
+        let mut channel = opened
+            .map_err(|error| Failure::NotStarted { backend: self.name.to_string(), reason: error.reason })?;
+        channel.guard.hold(Box::new(slot));
+        Ok(channel)
     }
 
     /// Starts one more if fewer are ready than wanted. False where there is nothing to do, or it failed.
@@ -100,12 +98,12 @@ impl Pool {
             slot
         };
         let coming = Coming(&self.warm);
-        let opened = self.open().await;
+        let opened = self.open(slot).await;
         drop(coming);
         match opened {
             Ok(channel) => {
                 let home = thread::current().id();
-                self.warm.lock().ready.push_back(Warm { channel, slot, home });
+                self.warm.lock().ready.push_back(Warm { channel, home });
                 true
             }
             Err(failure) => {

@@ -75,8 +75,8 @@ impl Bridge {
     }
 
     async fn start_shared(&self) -> Result<Ready, Failure> {
-        let (channel, slot) = self.common.take().await?;
-        let child = self.start(channel, slot, Sharing::Shared);
+        let channel = self.common.take().await?;
+        let child = self.start(channel, Sharing::Shared);
         let mut starting = Starting { child: Arc::clone(&child), begun: false };
         let (text, code) = self.ask(&child, initialize()).await?;
         let refused = |reason: String| Failure::NotStarted { backend: self.config.name.clone(), reason };

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::split_batch;
 use super::pending::{IdKey, Pending, Waiting};
-use crate::channel::Guard;
+use crate::channel::{Guard, Held};
 
 /// Nobody reads the channel any more.
 #[derive(Debug)]
@@ -41,18 +41,31 @@ impl Over {
 }
 
 /// What the owner of the channel holds.
-pub(super) struct RemoteGuard(pub(super) Arc<Over>);
+pub(super) struct RemoteGuard {
+    over: Arc<Over>,
+    held: Option<Held>,
+}
+
+impl RemoteGuard {
+    pub(super) fn new(over: Arc<Over>) -> Self {
+        Self { over, held: None }
+    }
+}
 
 impl Guard for RemoteGuard {
     fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
-        let reason = self.0.reason.lock().clone();
+        let reason = self.over.reason.lock().clone();
         Box::pin(std::future::ready(reason.unwrap_or_else(|| "the connection was closed".to_owned())))
+    }
+
+    fn hold(&mut self, until_gone: Held) {
+        self.held = Some(until_gone);
     }
 }
 
 impl Drop for RemoteGuard {
     fn drop(&mut self) {
-        self.0.token.cancel();
+        self.over.token.cancel();
     }
 }
 

@@ -266,13 +266,13 @@ impl<B: Send + Sync + 'static> Table<B> {
         }
     }
 
-    /// Every session, ended: the process is going.
-    pub fn drain(&self) -> Vec<Arc<Session<B>>> {
-        let all = self.select(|_| true);
-        all.into_iter().filter_map(|id| self.end(id)).collect()
+    /// Ends these sessions.
+    pub fn end_where(&self, which: impl Fn(&Session<B>) -> bool) -> Vec<Arc<Session<B>>> {
+        let these = self.select(which);
+        these.into_iter().filter_map(|id| self.end(id)).collect()
     }
 
-    fn select(&self, mut pick: impl FnMut(&Session<B>) -> bool) -> Vec<Uuid> {
+    fn select(&self, pick: impl Fn(&Session<B>) -> bool) -> Vec<Uuid> {
         self.sessions.pin().values().filter(|session| pick(session)).map(|session| session.id).collect()
     }
 

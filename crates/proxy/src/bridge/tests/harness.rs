@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::body::Body;
 use crate::bridge::{Bridge, BridgeConfig, Mode, Paths};
 use crate::call::Call;
-use crate::channel::{CHANNEL_DEPTH, Channel, Connect, ConnectError, Guard};
+use crate::channel::{CHANNEL_DEPTH, Channel, Connect, ConnectError, Guard, Held};
 use crate::forward::Patience;
 use crate::session::{KeyRing, Limits};
 
@@ -32,11 +32,15 @@ pub(super) struct Server {
     pub(super) says: mpsc::Sender<Bytes>,
 }
 
-struct Died;
+struct Died(Option<Held>);
 
 impl Guard for Died {
     fn why_closed(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
         Box::pin(async { "exit status 3; its last words: oh no".to_owned() })
+    }
+
+    fn hold(&mut self, until_gone: Held) {
+        self.0 = Some(until_gone);
     }
 }
 
@@ -47,7 +51,7 @@ impl Connect for Servers {
             let (says, incoming) = mpsc::channel(CHANNEL_DEPTH);
             let full = |_| ConnectError { reason: "no more of these".into() };
             self.opened.try_send(Server { hears, says }).map_err(full)?;
-            Ok(Channel { outgoing, incoming, guard: Box::new(Died) })
+            Ok(Channel { outgoing, incoming, guard: Box::new(Died(None)) })
         })
     }
 }

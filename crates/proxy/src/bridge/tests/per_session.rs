@@ -555,6 +555,11 @@ async fn shutting_down_lets_requests_end_within_the_deadline() {
     let serve = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(status(&client.post(call(2)).await), 503, "no new ones");
+        server.say(request("q", "elicitation/create", json!({"message": "?"}))).await;
+        let question = post.next().await;
+        let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept"}});
+        assert_eq!(status(&client.post(answer).await), 202, "what those under way need");
+        assert_eq!(server.hear().await["result"]["action"], "accept");
         server.answer(&id, json!({})).await;
         server.is_let_go().await;
     };
