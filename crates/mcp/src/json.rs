@@ -74,7 +74,22 @@ pub struct Reader<'a> {
     at: usize,
     depth: usize,
     /// Member names of all objects that are open, innermost last.
-    names: Vec<Span>,
+    names: Vec<NameSpan>,
+}
+
+/// Where a member's name stands, quotes included.
+#[derive(Clone, Copy, Debug)]
+struct NameSpan {
+    span: Span,
+    escaped: bool,
+}
+
+impl NameSpan {
+    /// The name, unescaped. `None` for a lone surrogate.
+    fn of(self, text: &[u8]) -> Option<Name<'_>> {
+        let quoted = &text[self.span.range()];
+        if self.escaped { decode(quoted) } else { Some(Cow::Borrowed(&quoted[1..quoted.len() - 1])) }
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -87,7 +102,7 @@ impl<'a> Reader<'a> {
             return Err(JsonError::TooLong);
         }
         simdutf8::basic::from_utf8(text).map_err(|_| JsonError::NotUtf8)?;
-        Ok(Self { text, at: 0, depth: 0, names: Vec::new() })
+        Ok(Self { text, at: 0, depth: 0, names: Vec::with_capacity(LINEAR_MEMBERS) })
     }
 
     /// The first byte of the next value, with white space passed over; `None` at the end of the text.
@@ -164,7 +179,7 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Some(b'{') => self.object(|reader, _| reader.value().map(drop)),
             Some(b'[') => self.array(|reader| reader.value().map(drop)),
-            Some(b'"') => self.string(),
+            Some(b'"') => self.string().map(|(span, _)| span),
             Some(b't') => self.literal(b"true"),
             Some(b'f') => self.literal(b"false"),
             Some(b'n') => self.literal(b"null"),
@@ -214,14 +229,14 @@ impl<'a> Reader<'a> {
         if self.peek() != Some(b'"') {
             return Err(self.syntax());
         }
-        let span = self.string()?;
-        let name =
-            decode(&self.text[span.range()]).ok_or_else(|| JsonError::Syntax { at: span.range().start })?;
+        let (span, escaped) = self.string()?;
+        let place = NameSpan { span, escaped };
+        let name = place.of(self.text).ok_or_else(|| JsonError::Syntax { at: span.range().start })?;
         if seen.contains(self, &name) {
             let name = String::from_utf8_lossy(&name).chars().take(64).collect();
             return Err(JsonError::DuplicateMember { name, at: span.range().start });
         }
-        self.names.push(span);
+        self.names.push(place);
         if self.peek() != Some(b':') {
             return Err(self.syntax());
         }
@@ -229,17 +244,22 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    fn string(&mut self) -> Result<Span, JsonError> {
+    /// Where a string stands, and whether it has escapes in it.
+    fn string(&mut self) -> Result<(Span, bool), JsonError> {
         let start = self.at;
+        let mut escaped = false;
         self.at += 1;
         loop {
             self.at += plain_run(&self.text[self.at..]);
             match self.text.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Span::new(start, self.at));
+                    return Ok((Span::new(start, self.at), escaped));
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
                 _ => return Err(self.syntax()),
             }
         }
@@ -313,22 +333,13 @@ impl<'a> Members<'a> {
     fn contains(&mut self, reader: &Reader<'a>, name: &Name<'a>) -> bool {
         let earlier = &reader.names[self.base..];
         if earlier.len() < LINEAR_MEMBERS {
-            return earlier.iter().any(|span| names_equal(&reader.text[span.range()], name));
+            return earlier.iter().any(|place| place.of(reader.text).as_ref() == Some(name));
         }
-        let many = self.many.get_or_insert_with(|| {
-            earlier.iter().filter_map(|span| decode(&reader.text[span.range()])).collect()
-        });
+        let many = self
+            .many
+            .get_or_insert_with(|| earlier.iter().filter_map(|place| place.of(reader.text)).collect());
         !many.insert(name.clone())
     }
-}
-
-fn names_equal(quoted: &[u8], name: &[u8]) -> bool {
-    let inner = &quoted[1..quoted.len() - 1];
-    if inner == name {
-        // Equal text without an escape in it is the equal name; with one, `name` is decoded and may differ.
-        return !inner.contains(&b'\\') || decode(quoted).is_some_and(|decoded| *decoded == *name);
-    }
-    inner.contains(&b'\\') && decode(quoted).is_some_and(|decoded| *decoded == *name)
 }
 
 /// How many bytes from the start need no look of their own inside a string: not `"`, not `\`, not a control character.

@@ -9,7 +9,7 @@ use crate::{Era, Message};
 #[derive(Debug)]
 pub struct Request {
     /// Method, path, headers and typed extensions, as received.
-    pub head: Parts,
+    pub head: Box<Parts>,
     /// What the body says, and by which life cycle.
     pub body: Body,
 }

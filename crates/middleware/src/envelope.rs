@@ -7,7 +7,7 @@ use mcp::request::Body;
 use mcp::{ErrorCode, ErrorReply, Message, revision};
 
 use crate::answer::Answer;
-use crate::service::{Incoming, Parsed, Service, Whole};
+use crate::service::{Incoming, Parsed, Service, Whole, WholeRequest};
 
 /// The layer.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl<S> ReadEnvelope<S> {
 
 impl<S: Service<Parsed>> Service<Whole> for ReadEnvelope<S> {
     async fn call(&self, whole: Whole) -> Answer {
-        let (head, bytes) = whole.request.into_parts();
+        let WholeRequest { head, body: bytes } = whole.request;
         let body = match head.method {
             HttpMethod::POST => match read(&head.headers, bytes) {
                 Ok(body) => body,
@@ -83,8 +83,9 @@ mod tests {
     }
 
     async fn post(content_type: &str, body: &'static str) -> (u16, String) {
-        let request = http::Request::post("/mcp").header("content-type", content_type);
-        let request = request.body(Bytes::from_static(body.as_bytes())).unwrap();
+        let request = http::Request::post("/mcp").header("content-type", content_type).body(()).unwrap();
+        let head = Box::new(request.into_parts().0);
+        let request = WholeRequest { head, body: Bytes::from_static(body.as_bytes()) };
         let client = Client { address: "127.0.0.1:1".parse().unwrap(), tls: false };
         let answer = ReadEnvelope::new(Echo).call(Incoming::new(client, request)).await;
         let status = answer.response.status().as_u16();

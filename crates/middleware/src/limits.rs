@@ -12,7 +12,7 @@ use mcp::{ErrorCode, ErrorReply};
 use tokio::time::timeout;
 
 use crate::answer::Answer;
-use crate::service::{Arrived, Incoming, Service, Whole};
+use crate::service::{Arrived, Incoming, Service, Whole, WholeRequest};
 
 /// For a client to notice that its body is refused.
 const LINGER: Duration = Duration::from_secs(2);
@@ -85,6 +85,7 @@ where
 {
     async fn call(&self, arrived: Arrived<B>) -> Answer {
         let (head, mut incoming) = arrived.request.into_parts();
+        let head = Box::new(head);
         let body = match self.limits.read(&head.headers, &mut incoming).await {
             Ok(body) => body,
             Err(unread) => {
@@ -94,7 +95,7 @@ where
                 return unread.answer();
             }
         };
-        let request = http::Request::from_parts(head, body);
+        let request = WholeRequest { head, body };
         self.inner.call(Incoming::new(arrived.client, request)).await
     }
 }

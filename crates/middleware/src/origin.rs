@@ -76,7 +76,7 @@ impl OriginPolicy {
     fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
         if let Some(allowed) = &self.hosts {
             let host = host_of(uri, headers).ok_or("a single valid Host header is required")?;
-            if !allowed.iter().any(|name| name == host.to_ascii_lowercase().as_str()) {
+            if !allowed.iter().any(|name| name.eq_ignore_ascii_case(host)) {
                 return Err("Host not allowed (--allowed-hosts adds one)");
             }
         }

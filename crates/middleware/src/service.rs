@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use auth::Permitted;
 use bytes::Bytes;
+use http::request::Parts;
 use mcp::ErrorReply;
 
 use crate::answer::Answer;
@@ -23,6 +24,13 @@ pub struct Incoming<R> {
     /// A layer's answer in the server's stead. It goes on inwards, since only the innermost service knows how this
     /// client gets the answers of its session: in the response, or on a stream of HTTP+SSE.
     pub instead: Option<Box<Instead>>,
+}
+
+/// A request's head and its whole body.
+#[derive(Debug)]
+pub struct WholeRequest {
+    pub head: Box<Parts>,
+    pub body: Bytes,
 }
 
 /// What a request is answered instead of being forwarded.
@@ -45,10 +53,10 @@ impl<R> Incoming<R> {
     }
 }
 
-/// A request whose body was not read yet.
-pub type Arrived<B> = Incoming<http::Request<B>>;
+/// A request whose body was not read yet. Boxed once: it passes many hands, and each would have room for all of it.
+pub type Arrived<B> = Incoming<Box<http::Request<B>>>;
 /// A request with its whole body.
-pub type Whole = Incoming<http::Request<Bytes>>;
+pub type Whole = Incoming<WholeRequest>;
 /// A request with its body read as a message.
 pub type Parsed = Incoming<mcp::Request>;
 /// A request that may be forwarded.

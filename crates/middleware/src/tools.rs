@@ -192,7 +192,8 @@ mod tests {
         let layer = FilterTools::new(Some(Arc::new(policy)), backend);
         let message = Box::new(Message::parse(Bytes::from_static(body.as_bytes())).unwrap());
         let (head, ()) = http::Request::post("/mcp").header("mcp-name", "say").body(()).unwrap().into_parts();
-        let request = mcp::Request { head, body: Body::Message { message, era: Era::Legacy } };
+        let request =
+            mcp::Request { head: Box::new(head), body: Body::Message { message, era: Era::Legacy } };
         let client = Client { address: "127.0.0.1:1".parse().unwrap(), tls: false };
         let answer = layer.call(Incoming::new(client, request)).await;
         let status = answer.response.status().as_u16();

@@ -68,7 +68,7 @@ impl Handler for Front {
             return self.health(request.method());
         }
         let client = Client { address: peer.address, tls: peer.tls };
-        self.chain.call(middleware::service::Incoming::new(client, request)).await.response
+        self.chain.call(middleware::service::Incoming::new(client, Box::new(request))).await.response
     }
 
     async fn drained(&self) {

@@ -193,7 +193,7 @@ impl Client {
             }
         };
         let call = Call {
-            request: mcp::Request { head, body },
+            request: mcp::Request { head: Box::new(head), body },
             principal: self.principal,
             client: ([127, 0, 0, 1], 1).into(),
             tls: false,
