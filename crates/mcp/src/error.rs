@@ -23,6 +23,9 @@ pub enum ErrorCode {
     MissingClientCapability,
     /// 2026-07-28: `data.supported` lists what would be accepted.
     UnsupportedVersion,
+    /// skep's own, outside of what JSON-RPC reserves: the request may or may not have been carried out, and the session
+    /// goes on.
+    OutcomeUnknown,
 }
 
 impl ErrorCode {
@@ -40,6 +43,7 @@ impl ErrorCode {
             Self::HeaderMismatch => -32020,
             Self::MissingClientCapability => -32021,
             Self::UnsupportedVersion => -32022,
+            Self::OutcomeUnknown => -31001,
         }
     }
 }

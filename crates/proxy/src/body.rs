@@ -12,6 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use crate::forward::Lasting;
 use crate::upstream::body::UpstreamBody;
 
 /// A quiet event stream gets a comment this often, so that nobody between takes it for dead.
@@ -31,6 +32,8 @@ pub enum Body {
     Full(Bytes),
     /// Straight from a backend's connection.
     Upstream(Box<UpstreamBody>),
+    /// A session's stream, that outlives its backend.
+    Lasting(Box<Lasting>),
     /// Encoded events from a task of ours.
     Events(Box<EventBody>),
 }
@@ -58,6 +61,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Self::Upstream(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Self::Lasting(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Self::Events(body) => body.poll_events(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -65,7 +69,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(_) | Self::Events(_) => false,
+            Self::Full(_) | Self::Lasting(_) | Self::Events(_) => false,
             Self::Upstream(body) => body.is_end(),
         }
     }
@@ -75,7 +79,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream(body) => body.size_hint(),
-            Self::Events(_) => SizeHint::default(),
+            Self::Lasting(_) | Self::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -36,6 +36,13 @@ pub enum Failure {
     Unreachable { backend: String, instance: String, reason: String },
     #[error("backend {backend} at {instance} closed the connection before it answered: {reason}")]
     Lost { backend: String, instance: String, reason: String },
+    /// As [`Failure::Lost`], in a session that is alive again.
+    #[error(
+        "backend {backend} at {instance} was lost while this was running ({reason}): it may or may not have been carried out; the session goes on"
+    )]
+    Interrupted { backend: String, instance: String, reason: String },
+    #[error("the session waits for backend {backend} to come back, and too many requests wait for it")]
+    Crowded { backend: String },
     #[error("backend {backend} at {instance} did not answer within {seconds} s")]
     TimedOut { backend: String, instance: String, seconds: u64 },
     #[error("backend {backend} could not be started: {reason}")]
@@ -58,7 +65,7 @@ impl Failure {
             | Self::MethodNotAllowed { .. }
             | Self::NotFound { .. }
             | Self::BadRequest { .. } => Fault::Client,
-            Self::TableFull(_) | Self::Draining => Fault::Proxy,
+            Self::TableFull(_) | Self::Draining | Self::Crowded { .. } => Fault::Proxy,
             _ => Fault::Backend,
         }
     }
@@ -76,6 +83,8 @@ impl Failure {
             Self::NoInstance { .. } => "no_instance",
             Self::Unreachable { .. } => "unreachable",
             Self::Lost { .. } => "lost",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Crowded { .. } => "crowded",
             Self::TimedOut { .. } => "timed_out",
             Self::NotStarted { .. } => "not_started",
             Self::Ended { .. } => "ended",
@@ -91,7 +100,11 @@ impl Failure {
             Self::UnknownSession | Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::SessionRequired | Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TableFull(_) | Self::Busy { .. } | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TableFull(_) | Self::Busy { .. } | Self::Draining | Self::Crowded { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            // An error of this request and of nothing else: some clients give up the session on any 5xx.
+            Self::Interrupted { .. } => StatusCode::OK,
             Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoInstance { .. }
             | Self::Unreachable { .. }
@@ -107,6 +120,7 @@ impl Failure {
     pub fn reply(&self) -> ErrorReply {
         let code = match self {
             Self::UnknownSession => ErrorCode::SessionNotFound,
+            Self::Interrupted { .. } => ErrorCode::OutcomeUnknown,
             _ if self.fault() == Fault::Client => ErrorCode::InvalidRequest,
             _ => ErrorCode::Internal,
         };
@@ -117,6 +131,9 @@ impl Failure {
         };
         let reply = ErrorReply::new(code, message);
         match self {
+            Self::Interrupted { .. } => reply.with_data(json!({
+                "origin": "skep", "class": self.class(), "executed": "unknown", "retriable": false
+            })),
             Self::Lost { .. } | Self::TimedOut { .. } | Self::Ended { .. } => {
                 reply.with_data(json!({"origin": "skep", "class": self.class(), "executed": "unknown"}))
             }

@@ -4,27 +4,43 @@
 //! Bytes pass as they are. What changes is the hop: `Host`, the session id, connection headers, and `X-Forwarded-*`.
 
 mod hop;
+mod lasting;
+mod own;
+mod pinned;
+mod recover;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response, StatusCode};
+use mcp::message::Kind;
 use mcp::method::{Pace, Resend};
 use mcp::request::Body as RequestBody;
-use mcp::{Era, Method, headers};
+use mcp::{Era, Message, Method, headers};
+use telemetry::Tasks;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::call::Call;
 use crate::failure::Failure;
-use crate::instance::{Instance, Instances, Load};
+use crate::instance::{Instance, Instances};
+use crate::recovery::loss::Loss;
+use crate::recovery::remembered::{Agreed, Remembered};
+use crate::session::table::InUse;
 use crate::session::{Claims, KeyRing, Limits, Opened, RouteId, Session, SessionRecord, SessionStore, Table};
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
+pub(crate) use lasting::Lasting;
+use lasting::Link;
+use own::Voice;
+pub use pinned::Pinned;
+use pinned::Place;
+pub use recover::RecoveryCounts;
 
 /// Answers up to this size are read in one piece if they came in one piece.
 const READ_AHEAD: u64 = 64 * 1024;
@@ -74,16 +90,22 @@ pub struct ForwardConfig {
     pub headers: HeaderMap,
     /// Only POST, no sessions.
     pub stateless: bool,
+    /// What becomes of a session that its backend has lost.
+    pub on_loss: OnLoss,
+    /// Where sessions are rebuilt.
+    pub tasks: Tasks,
     /// Cancelled when the process begins to stop: streams without an end of their own end then.
     pub stop: CancellationToken,
 }
 
-/// Where a session lives.
-#[derive(Debug)]
-pub struct Pinned {
-    pub instance: Arc<Instance>,
-    backend_session: HeaderValue,
-    _load: Load,
+/// What becomes of a session that its backend has lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLoss {
+    /// It is rebuilt on an instance, and its client goes on.
+    #[default]
+    Rebuild,
+    /// The client is told, and begins again: for servers that keep more than the protocol shows.
+    Strict,
 }
 
 /// A backend that is to be told that a session of its own is over.
@@ -93,9 +115,12 @@ pub struct Farewell {
     backend_session: HeaderValue,
 }
 
-impl From<&Pinned> for Farewell {
-    fn from(pinned: &Pinned) -> Self {
-        Self { instance: Arc::clone(&pinned.instance), backend_session: pinned.backend_session.clone() }
+impl Farewell {
+    /// To where a session lives now, if that is known.
+    fn to(pinned: &Pinned) -> Option<Self> {
+        let place = pinned.place();
+        let instance = Arc::clone(place.instance.as_ref()?);
+        Some(Self { instance, backend_session: place.backend_session.clone() })
     }
 }
 
@@ -107,16 +132,29 @@ pub struct Forward {
     config: ForwardConfig,
     table: Table<Pinned>,
     farewells: mpsc::Sender<Farewell>,
+    last_agreed: ArcSwapOption<Agreed>,
+    recoveries: RecoveryCounts,
 }
 
 /// The other end of the queue of ended sessions.
 pub type Farewells = mpsc::Receiver<Farewell>;
 
+/// What belongs to the answer to a request of a session.
+struct Answered {
+    session: PinnedSession,
+    place: Arc<Place>,
+    in_use: InUse<Pinned>,
+    resent: bool,
+}
+
 /// A request as it will be sent to any instance.
+#[derive(Clone, Debug)]
 struct Outgoing {
     request: OutgoingRequest,
     mcp_method: Method,
     patience: Option<Duration>,
+    /// The event a client wants to go on behind.
+    last_event_id: Option<HeaderValue>,
 }
 
 impl Forward {
@@ -125,13 +163,20 @@ impl Forward {
     pub fn new(config: ForwardConfig) -> (Arc<Self>, Farewells) {
         let (farewells, queue) = mpsc::channel(FAREWELLS);
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
-        (Arc::new(Self { config, table, farewells }), queue)
+        let (last_agreed, recoveries) = (ArcSwapOption::empty(), RecoveryCounts::default());
+        (Arc::new(Self { config, table, farewells, last_agreed, recoveries }), queue)
     }
 
     /// Sessions open now.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.table.len()
+    }
+
+    /// How often sessions were lost, and what came of it.
+    #[must_use]
+    pub fn recoveries(&self) -> &RecoveryCounts {
+        &self.recoveries
     }
 
     /// The instances behind this route.
@@ -141,7 +186,7 @@ impl Forward {
     }
 
     /// Answers one request, using the connections of the calling worker.
-    pub async fn handle(&self, pool: &Arc<Pool>, call: Call) -> Response<Body> {
+    pub async fn handle(self: &Arc<Self>, pool: &Arc<Pool>, call: Call) -> Response<Body> {
         let era = call.request.era();
         let path = match self.path(&call.request.head) {
             Ok(path) => path,
@@ -163,6 +208,7 @@ impl Forward {
             },
             mcp_method,
             patience: message.as_ref().and_then(|_| self.config.patience.for_pace(mcp_method.pace())),
+            last_event_id: head.headers.get(&headers::LAST_EVENT_ID).cloned(),
         };
         let posted = outgoing.request.method == HttpMethod::POST;
         let answered = if !posted && (era == Era::Modern || self.config.stateless) {
@@ -172,7 +218,9 @@ impl Forward {
             Box::pin(self.initialize(pool, outgoing, principal)).await
         } else {
             match token {
-                Some(token) if era == Era::Legacy => self.in_session(pool, outgoing, &token, principal).await,
+                Some(token) if era == Era::Legacy => {
+                    self.in_session(pool, outgoing, &token, principal, message.as_deref()).await
+                }
                 _ => Box::pin(self.anywhere(pool, outgoing)).await,
             }
         };
@@ -222,33 +270,33 @@ impl Forward {
         let Some(backend_session) = backend_session.filter(|_| begins) else {
             return Ok(response);
         };
-        let load = instance.hold_session();
+        let agreed = self.agreed(read_handshake(&mut response).await.as_ref());
+        let remembered = Remembered::new(initialize, agreed);
         let backend_id = backend_session.as_bytes().to_vec();
         let backend_session = HeaderValue::from_bytes(&backend_id).expect("it was a header value");
         let pin = instance.pin();
-        let pinned = Pinned { instance, backend_session, _load: load };
-        let farewell = Farewell::from(&pinned);
+        let farewell = Farewell { instance: Arc::clone(&instance), backend_session: backend_session.clone() };
+        let pinned = Pinned::new(Place::on(&instance, backend_session, 0), Some(remembered.clone()));
         let begun = self
             .table
             .begin(principal, pin, &backend_id, pinned)
             // Somebody took the room meanwhile: the backend's session is of no use to anyone.
             .inspect_err(|_| self.say_farewell_later(farewell))?;
         self.dismiss(&begun.evicted).await;
-        let record = SessionRecord { claims: begun.claims, initialize };
-        if let Err(error) = self.config.store.put(record).await {
-            tracing::warn!(%error, "session is known to this process only");
-        }
+        self.keep(Some(SessionRecord { claims: begun.claims, remembered })).await;
         response.headers_mut().insert(headers::SESSION_ID, begun.token);
         Ok(response)
     }
 
-    /// A request of a session, to the instance that holds it and no other.
+    /// A request of a session, to the instance that holds it and no other. Where that has lost the session, it is
+    /// rebuilt, and the request sent once more if that does no harm.
     async fn in_session(
-        &self,
+        self: &Arc<Self>,
         pool: &Arc<Pool>,
         mut outgoing: Outgoing,
         token: &HeaderValue,
         principal: model::PrincipalDigest,
+        message: Option<&Message>,
     ) -> Result<Response<Body>, Failure> {
         let session = match self.table.open(token.as_bytes(), principal) {
             Some(Opened::Here(session)) => session,
@@ -256,36 +304,128 @@ impl Forward {
             None => return Err(Failure::UnknownSession),
         };
         let in_use = self.table.enter(&session);
-        let Pinned { instance, backend_session, .. } = &session.backend;
-        outgoing.request.fields.push(&headers::SESSION_ID, backend_session);
+        let plain = outgoing.request.fields.len();
         let deletes = outgoing.request.method == HttpMethod::DELETE;
-        let sent = self.send(pool, instance, &outgoing).await;
-        let mut response = match sent {
-            Ok(response) => response,
-            Err(Failure::Unreachable { .. }) if deletes => {
+        let mut resent = false;
+        loop {
+            let place = session.backend.place();
+            if let Some(id) = message.and_then(answered_question)
+                && !session.backend.may_answer(&place, id)
+            {
+                // Whoever asked is gone.
+                return Ok(accepted());
+            }
+            outgoing.request.fields.truncate(plain);
+            outgoing.request.fields.push(&headers::SESSION_ID, &place.backend_session);
+            if let Some(id) = &outgoing.last_event_id
+                && let Some(id) = lasting::backend_event_id(id, place.epoch)
+            {
+                outgoing.request.fields.push(&headers::LAST_EVENT_ID, &id);
+            }
+            let sent = match &place.instance {
+                Some(instance) => self.send(pool, instance, &outgoing).await,
+                None => Err(Failure::NoInstance { backend: self.config.name.clone() }),
+            };
+            let (loss, failure) = match sent {
+                Ok(response) => match recover::is_unknown_session(response).await {
+                    (response, false) => {
+                        let answered = Answered { session, place, in_use, resent };
+                        return Ok(self.answered(pool, outgoing, plain, response, answered, message).await);
+                    }
+                    (_, true) => (Loss::MemoryLost, Failure::UnknownSession),
+                },
+                Err(failure @ Failure::NoInstance { .. }) => (Loss::InstanceGone, failure),
+                Err(failure) => match Loss::of_failure(&failure) {
+                    Some(loss) => (loss, failure),
+                    None => return Err(failure),
+                },
+            };
+            if deletes && loss != Loss::Unclear {
                 // The client wants it gone, and it is.
                 self.forget(&session).await;
                 return Ok(Response::new(Body::Empty));
             }
-            Err(failure) => return Err(failure),
-        };
-        match response.status() {
-            StatusCode::NOT_FOUND => {
-                self.forget(&session).await;
-                return if deletes { Ok(Response::new(Body::Empty)) } else { Err(Failure::UnknownSession) };
+            if deletes || resent {
+                return Err(failure);
             }
-            status if deletes && status.is_success() => self.forget(&session).await,
-            _ => {}
+            if self.config.on_loss == OnLoss::Strict {
+                if loss == Loss::MemoryLost {
+                    self.forget(&session).await;
+                }
+                return Err(failure);
+            }
+            outgoing.request.fields.truncate(plain);
+            let voice = Voice::of(&outgoing.request);
+            // Rare, and large: not part of every request's future.
+            Box::pin(self.recover(pool, &session, voice, place.epoch, loss)).await?;
+            if outgoing.mcp_method == Method::Cancelled && session.backend.place().epoch > place.epoch {
+                // What it cancels went with the old instance.
+                return Ok(accepted());
+            }
+            if !loss.is_unexecuted() && outgoing.mcp_method.resend() != Resend::Safe {
+                return Err(match failure {
+                    Failure::Lost { backend, instance, reason } => {
+                        Failure::Interrupted { backend, instance, reason }
+                    }
+                    other => other,
+                });
+            }
+            resent = true;
+        }
+    }
+
+    /// The answer of the instance that holds the session, on its way to the client.
+    async fn answered(
+        self: &Arc<Self>,
+        pool: &Arc<Pool>,
+        mut outgoing: Outgoing,
+        plain: usize,
+        mut response: Response<Body>,
+        answered: Answered,
+        message: Option<&Message>,
+    ) -> Response<Body> {
+        let Answered { session, place, in_use, resent } = answered;
+        let success = response.status().is_success();
+        if success && outgoing.request.method == HttpMethod::DELETE {
+            self.forget(&session).await;
+        }
+        if success
+            && let Some(message) = message.filter(|_| Remembered::concerns(outgoing.mcp_method))
+            && let Some(remembered) = session.backend.note(message)
+        {
+            self.keep(self.record_of(&session, &place, remembered)).await;
         }
         response.headers_mut().remove(&headers::SESSION_ID);
-        if let Body::Upstream(body) = response.body_mut() {
-            body.hold(Box::new((in_use, instance.hold_request())) as Under);
-        }
-        Ok(response)
+        let Some(instance) = &place.instance else { return response };
+        let lasts =
+            success && self.config.on_loss == OnLoss::Rebuild && hop::is_event_stream(response.headers());
+        let under = Box::new((in_use, instance.hold_request())) as Under;
+        response.map(|body| match body {
+            Body::Upstream(body) if lasts => {
+                outgoing.request.fields.truncate(plain);
+                let link = Link {
+                    forward: Arc::clone(self),
+                    pool: Arc::clone(pool),
+                    session,
+                    outgoing,
+                    id: message.and_then(Message::id).map(Bytes::copy_from_slice),
+                    resent,
+                };
+                Body::Lasting(Box::new(Lasting::new(link, place.epoch, body, under)))
+            }
+            Body::Upstream(mut body) => {
+                body.hold(under);
+                Body::Upstream(body)
+            }
+            body => body,
+        })
     }
 
     /// A request without a session: modern, or to a server that issues no sessions.
-    async fn anywhere(&self, pool: &Arc<Pool>, outgoing: Outgoing) -> Result<Response<Body>, Failure> {
+    async fn anywhere(&self, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<Response<Body>, Failure> {
+        if let Some(id) = outgoing.last_event_id.take() {
+            outgoing.request.fields.push(&headers::LAST_EVENT_ID, &id);
+        }
         // Only what was certainly not executed goes to another instance.
         let unsent =
             |failure: &Failure| matches!(failure, Failure::Unreachable { .. } | Failure::Busy { .. });
@@ -315,14 +455,45 @@ impl Forward {
         Err(last)
     }
 
+    /// Takes up a session that began in another process: where its record says that it lives, or else where its token
+    /// does. If that is gone, the first request finds out.
     async fn adopt(&self, claims: &Claims) -> Result<PinnedSession, Failure> {
-        let instance = self.config.instances.pinned(&claims.pin).ok_or(Failure::UnknownSession)?;
+        let record = self.config.store.get(claims.id).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, session.id = %claims.id, "taken up as its token says");
+            None
+        });
+        let newest = record.as_ref().map(|record| &record.claims).filter(|kept| kept.epoch > claims.epoch);
+        let newest = newest.unwrap_or(claims);
         let backend_session =
-            HeaderValue::from_bytes(&claims.backend_session).map_err(|_| Failure::UnknownSession)?;
+            HeaderValue::from_bytes(&newest.backend_session).map_err(|_| Failure::UnknownSession)?;
+        let place = match self.config.instances.pinned(&newest.pin) {
+            Some(instance) => Place::on(&instance, backend_session, newest.epoch),
+            None if record.is_none() => return Err(Failure::UnknownSession),
+            None => Place { instance: None, backend_session, epoch: newest.epoch, _load: None },
+        };
         let evicted = self.table.make_room(claims.principal)?;
         self.dismiss(&evicted).await;
-        let load = instance.hold_session();
-        Ok(self.table.adopt(claims, Pinned { instance, backend_session, _load: load }))
+        let remembered = record.map(|record| record.remembered.clone());
+        Ok(self.table.adopt(claims, Pinned::new(place, remembered)))
+    }
+
+    /// What is to be kept of a session that lives at this place; `None` where the place is not known.
+    fn record_of(
+        &self,
+        session: &PinnedSession,
+        place: &Place,
+        remembered: Remembered,
+    ) -> Option<SessionRecord> {
+        let claims = Claims {
+            id: session.id,
+            route: self.table.route(),
+            principal: session.principal,
+            pin: place.instance.as_ref()?.pin(),
+            epoch: place.epoch,
+            issued: session.issued,
+            backend_session: place.backend_session.as_bytes().to_vec(),
+        };
+        Some(SessionRecord { claims, remembered })
     }
 
     async fn forget(&self, session: &PinnedSession) {
@@ -373,7 +544,9 @@ impl Forward {
     async fn dismiss(&self, ended: &[PinnedSession]) {
         for session in ended {
             self.forget(session).await;
-            self.say_farewell_later(Farewell::from(&session.backend));
+            if let Some(farewell) = Farewell::to(&session.backend) {
+                self.say_farewell_later(farewell);
+            }
         }
     }
 
@@ -415,5 +588,27 @@ impl Forward {
         if let Err(error) = pool.exchange(instance, &request, manner).await {
             tracing::debug!(backend.address = %instance.address, %error, "backend not told that a session ended");
         }
+    }
+}
+
+/// The id of the question that a client's message answers.
+fn answered_question(message: &Message) -> Option<&[u8]> {
+    matches!(message.kind(), Kind::Result | Kind::Error).then(|| message.id()).flatten()
+}
+
+/// 202: taken, and nothing comes back.
+fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+/// The backend's answer to `initialize`, which is still to be passed on.
+async fn read_handshake(response: &mut Response<Body>) -> Option<Message> {
+    let headers = response.headers().clone();
+    match response.body_mut() {
+        Body::Full(text) => Message::parse(text.clone()).ok(),
+        Body::Upstream(body) => own::read_answer(&headers, body).await,
+        _ => None,
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use papaya::HashMap;
+use tokio::sync::Semaphore;
 
 use crate::endpoint::Endpoint;
 use crate::session::Pin;
@@ -25,7 +26,12 @@ pub struct Instance {
     in_flight: AtomicUsize,
     /// Connections open to it, from all workers.
     pub(crate) connections: AtomicUsize,
+    /// The right to rebuild a session on it: many sessions that were lost at once come at a bounded pace.
+    pub(crate) rebuilding: Semaphore,
 }
+
+/// Sessions rebuilt on one instance at once.
+const REBUILT_AT_ONCE: usize = 32;
 
 /// Counts one session or one request on an instance while it lives.
 pub struct Load {
@@ -55,6 +61,7 @@ impl Instance {
             sessions: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            rebuilding: Semaphore::new(REBUILT_AT_ONCE),
         })
     }
 

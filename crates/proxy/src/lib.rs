@@ -15,6 +15,7 @@ pub mod failure;
 pub mod forward;
 pub mod instance;
 pub mod listener;
+mod recovery;
 pub mod relay;
 pub mod remote;
 pub mod resolve;

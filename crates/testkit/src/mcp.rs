@@ -74,6 +74,20 @@ impl Session {
         Ok(session)
     }
 
+    /// The same session on another connection.
+    #[must_use]
+    pub fn beside(&self, connection: Connection) -> Self {
+        Self {
+            connection,
+            address: self.address.clone(),
+            path: self.path.clone(),
+            id: self.id.clone(),
+            server: self.server.clone(),
+            headers: self.headers.clone(),
+            last_id: self.last_id,
+        }
+    }
+
     /// The bytes of a POST of this session.
     #[must_use]
     pub fn request(&self, body: &str) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
+use proxy::forward::OnLoss;
 
 use super::{OutputFormat, duration};
 
@@ -91,6 +92,27 @@ pub(crate) struct RemoteArgs {
     /// The server keeps no sessions: serve POST only
     #[arg(long)]
     pub(crate) stateless: bool,
+    /// What becomes of a session that the server has lost
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = LossPolicy::Rebuild)]
+    pub(crate) on_session_loss: LossPolicy,
+}
+
+/// What becomes of a session that the server has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LossPolicy {
+    /// It is rebuilt on an instance, and its client goes on
+    Rebuild,
+    /// Its client is told (404), and begins again: for servers that keep more than MCP shows
+    Strict,
+}
+
+impl From<LossPolicy> for OnLoss {
+    fn from(policy: LossPolicy) -> Self {
+        match policy {
+            LossPolicy::Rebuild => Self::Rebuild,
+            LossPolicy::Strict => Self::Strict,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -41,6 +41,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
             headers: headers::parse(&args.remote.remote_forward_headers)?,
             ca_file: args.remote.remote_ca_file,
             stateless: args.remote.stateless,
+            on_loss: args.remote.on_session_loss.into(),
         }),
     };
     serve::serve(settings, &telling)

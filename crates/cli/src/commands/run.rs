@@ -131,6 +131,7 @@ fn target(args: &RunArgs, source: &Source) -> anyhow::Result<Target> {
             headers: headers::parse(&args.remote.remote_forward_headers)?,
             ca_file: args.remote.remote_ca_file.clone(),
             stateless: args.remote.stateless,
+            on_loss: args.remote.on_session_loss.into(),
         })
     };
     if let Source::Url(url) = source {

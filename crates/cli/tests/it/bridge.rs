@@ -7,49 +7,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::Connection;
 use testkit::mcp::Session;
-use testkit::wire::Head;
 
-use crate::harness::{children, error_of, run, until};
+use crate::harness::{Listener, children, error_of, run, until};
 
 async fn pid_of(session: &mut Session) -> u32 {
     let who: Value = serde_json::from_str(&session.call("whoami", json!({})).await.unwrap()).unwrap();
     u32::try_from(who["pid"].as_u64().unwrap()).unwrap()
-}
-
-/// A session's stream for what the server says unasked.
-struct Listener {
-    connection: Connection,
-    head: Head,
-    text: String,
-    read: usize,
-}
-
-impl Listener {
-    async fn open(session: &Session, more: &str) -> Self {
-        let mut connection = Connection::open(&session.address).await.unwrap();
-        connection.send(&session.bare("GET", more)).await.unwrap();
-        let head = connection.head().await.unwrap();
-        assert_eq!(head.status, 200);
-        Self { connection, head, text: String::new(), read: 0 }
-    }
-
-    /// The next message, and the id of its event.
-    async fn next(&mut self) -> (Value, String) {
-        loop {
-            while let Some(end) = self.text.find("\n\n") {
-                let event: String = self.text.drain(..end + 2).collect();
-                let field =
-                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                if let Some(message) = field("data:").and_then(|data| serde_json::from_str(data).ok()) {
-                    return (message, field("id:").unwrap_or_default().to_owned());
-                }
-            }
-            let piece =
-                self.connection.piece(&self.head, self.read).await.unwrap().expect("the stream goes on");
-            self.read += piece.len();
-            self.text.push_str(std::str::from_utf8(&piece).unwrap());
-        }
-    }
 }
 
 #[tokio::test]

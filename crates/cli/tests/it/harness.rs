@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::wire::Response;
+use testkit::mcp::Session;
+use testkit::wire::{Head, Response};
 use testkit::{Connection, Program, mcp};
 
 /// A `skep` with these arguments, its files in a folder of the tests.
@@ -114,4 +115,40 @@ pub(crate) fn peer(variable: &str) -> Option<String> {
         println!("skipped: {variable} is not set; `cargo xtask test` installs what this needs");
     }
     found
+}
+
+/// A session's stream for what the server says unasked.
+pub(crate) struct Listener {
+    pub(crate) connection: Connection,
+    pub(crate) head: Head,
+    pub(crate) text: String,
+    pub(crate) read: usize,
+}
+
+impl Listener {
+    pub(crate) async fn open(session: &Session, more: &str) -> Self {
+        let mut connection = Connection::open(&session.address).await.unwrap();
+        connection.send(&session.bare("GET", more)).await.unwrap();
+        let head = connection.head().await.unwrap();
+        assert_eq!(head.status, 200);
+        Self { connection, head, text: String::new(), read: 0 }
+    }
+
+    /// The next message, and the id of its event.
+    pub(crate) async fn next(&mut self) -> (Value, String) {
+        loop {
+            while let Some(end) = self.text.find("\n\n") {
+                let event: String = self.text.drain(..end + 2).collect();
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                if let Some(message) = field("data:").and_then(|data| serde_json::from_str(data).ok()) {
+                    return (message, field("id:").unwrap_or_default().to_owned());
+                }
+            }
+            let piece =
+                self.connection.piece(&self.head, self.read).await.unwrap().expect("the stream goes on");
+            self.read += piece.len();
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod commands;
 mod harness;
 mod lifecycle;
 mod proxy;
+mod recovery;
 mod refusals;
 mod relay;
 mod sdk;

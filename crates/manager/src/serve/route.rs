@@ -181,6 +181,8 @@ impl Making<'_> {
             endpoint_path: self.paths.mcp.clone(),
             headers: http.headers.clone(),
             stateless: http.stateless,
+            on_loss: http.on_loss,
+            tasks: self.tasks.clone(),
             stop: self.tasks.stop_token(),
         });
         let pool = Pool::new(PoolConfig::default(), tls.clone());

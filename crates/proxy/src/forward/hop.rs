@@ -12,8 +12,8 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Writes a client's headers as a backend gets them, in one pass. What the client itself claims to have forwarded is not
-/// believed, its `Origin` was checked against our own address, which means nothing to the backend, and the session id is
-/// ours: whoever sends adds the backend's. `own` headers stand in place of what the client sends under the same names.
+/// believed, its `Origin` was checked against our own address, which means nothing to the backend; the session id and event
+/// ids may be ours: whoever sends adds the backend's. `own` headers stand in place of what the client sends under the same names.
 pub(super) fn fields(client: &HeaderMap, own: &HeaderMap, address: IpAddr, tls: bool) -> Fields {
     let mut fields = Fields::new();
     let named = headers::connection_names(client);
@@ -34,6 +34,7 @@ pub(super) fn fields(client: &HeaderMap, own: &HeaderMap, address: IpAddr, tls: 
 fn stays_here(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::ORIGIN, header::EXPECT, header::FORWARDED].contains(name)
         || [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, headers::SESSION_ID].contains(name)
+        || *name == headers::LAST_EVENT_ID
         || headers::is_hop_by_hop(name)
 }
 

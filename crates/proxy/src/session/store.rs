@@ -1,24 +1,24 @@
 //! What is kept about a session beyond its token, and the trait of the places that keep it.
 //!
-//! Written when it changes, read only where a replica meets a session it does not serve yet: never on the path of an
-//! ordinary request.
+//! Written when it changes; read where a session that began elsewhere has to be rebuilt: never on the path of an ordinary
+//! request.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use papaya::HashMap;
 use uuid::Uuid;
 
 use super::token::Claims;
+use crate::recovery::remembered::Remembered;
 
 /// All that a replica needs to serve, and later to rebuild, a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SessionRecord {
     pub claims: Claims,
-    /// The client's `initialize` message, byte for byte.
-    pub initialize: Bytes,
+    /// What another instance has to be told.
+    pub(crate) remembered: Remembered,
 }
 
 /// A store could not be asked. Sessions that a replica already serves go on without it.

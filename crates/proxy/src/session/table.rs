@@ -59,7 +59,7 @@ pub struct Session<B> {
     pub id: Uuid,
     pub principal: PrincipalDigest,
     /// Wall-clock second in which it began, on whichever replica.
-    issued: u64,
+    pub issued: u64,
     /// Milliseconds since the table was made.
     last_used: AtomicU64,
     in_flight: AtomicU32,
@@ -128,6 +128,12 @@ impl<B: Send + Sync + 'static> Table<B> {
             per_principal: HashMap::new(),
             ended: HashMap::new(),
         }
+    }
+
+    /// The route they belong to.
+    #[must_use]
+    pub fn route(&self) -> RouteId {
+        self.route
     }
 
     /// How many sessions are open.
@@ -219,6 +225,11 @@ impl<B: Send + Sync + 'static> Table<B> {
             return None;
         }
         Some(Opened::Elsewhere(claims))
+    }
+
+    /// Whether a session is served here.
+    pub fn is_open(&self, id: Uuid) -> bool {
+        self.sessions.pin().contains_key(&id)
     }
 
     /// Marks a session as used until the guard is dropped.

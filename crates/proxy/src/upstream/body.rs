@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::SizeHint;
 use mcp::sse::{BoundaryWatch, KEEP_ALIVE};
 use tokio::time::{Instant, Sleep};
@@ -103,6 +103,33 @@ impl UpstreamBody {
             self.first = Some(data);
         }
         None
+    }
+
+    /// Reads on until `enough` says so of a piece, or the end; all of it is then passed on as if nothing had been read.
+    /// Stops at `limit` bytes.
+    ///
+    /// # Errors
+    /// [`CutOff`].
+    pub(crate) async fn read_until(
+        &mut self,
+        limit: usize,
+        mut enough: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), CutOff> {
+        let mut read = BytesMut::new();
+        while let Some(piece) = std::future::poll_fn(|cx| self.poll_data(cx)).await {
+            let piece = piece?;
+            read.extend_from_slice(&piece);
+            if enough(&piece) || read.len() >= limit {
+                break;
+            }
+        }
+        self.first = (!read.is_empty()).then(|| read.freeze());
+        Ok(())
+    }
+
+    /// What [`Self::read_until`] has read.
+    pub(crate) fn read(&self) -> &[u8] {
+        self.first.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {

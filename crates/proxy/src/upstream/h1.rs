@@ -42,6 +42,28 @@ impl Fields {
         Self(Vec::with_capacity(512))
     }
 
+    /// How much there is, to come back to with [`Self::truncate`].
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes back what was added since there was so much.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// All but those of these names, lower case.
+    pub(crate) fn without(&self, names: &[&[u8]]) -> Self {
+        let mut left = Self::new();
+        for line in self.0.split_inclusive(|byte| *byte == b'\n') {
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if !names.contains(&name) {
+                left.0.extend_from_slice(line);
+            }
+        }
+        left
+    }
+
     /// Adds a line.
     pub(crate) fn push(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.push_text(name, value.as_bytes());

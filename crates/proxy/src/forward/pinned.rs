@@ -1,0 +1,155 @@
+//! A session of a route: where it lives now, and what it takes to let it live elsewhere.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use mcp::Message;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::instance::{Instance, Load};
+use crate::recovery::remembered::Remembered;
+
+/// Requests of one session that may wait until it is rebuilt.
+const MAX_WAITING: usize = 1024;
+/// Questions of the server that are remembered per session.
+const MAX_QUESTIONS: usize = 1024;
+
+/// What a session is backed by.
+#[derive(Debug)]
+pub struct Pinned {
+    place: ArcSwap<Place>,
+    kept: Mutex<Kept>,
+    /// Held by whoever rebuilds the session; the others wait in line.
+    pub(super) gate: Arc<tokio::sync::Mutex<()>>,
+    waiting: AtomicUsize,
+    moved: Arc<Notify>,
+}
+
+/// Where a session lives.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// `None`: on an instance that is not known here any more.
+    pub(super) instance: Option<Arc<Instance>>,
+    /// The id it has there.
+    pub(super) backend_session: HeaderValue,
+    /// How often it has moved.
+    pub(super) epoch: u32,
+    pub(super) _load: Option<Load>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// `None`: it began elsewhere, and its record was not needed yet.
+    remembered: Option<Remembered>,
+    /// Raw ids of what the server asks its client, in this epoch.
+    questions: HashSet<Box<[u8]>>,
+    /// When and why the last rebuilding came to nothing.
+    failed: Option<(Instant, String)>,
+}
+
+impl Place {
+    pub(super) fn on(instance: &Arc<Instance>, backend_session: HeaderValue, epoch: u32) -> Self {
+        Self {
+            instance: Some(Arc::clone(instance)),
+            backend_session,
+            epoch,
+            _load: Some(instance.hold_session()),
+        }
+    }
+}
+
+impl Pinned {
+    pub(super) fn new(place: Place, remembered: Option<Remembered>) -> Self {
+        Self {
+            place: ArcSwap::from_pointee(place),
+            kept: Mutex::new(Kept { remembered, ..Kept::default() }),
+            gate: Arc::default(),
+            waiting: AtomicUsize::new(0),
+            moved: Arc::default(),
+        }
+    }
+
+    /// Where it lives now.
+    pub(super) fn place(&self) -> Arc<Place> {
+        self.place.load_full()
+    }
+
+    /// Ends when the session has moved after this call.
+    pub(super) fn moved(&self) -> tokio::sync::futures::OwnedNotified {
+        Arc::clone(&self.moved).notified_owned()
+    }
+
+    /// It lives elsewhere from now on.
+    pub(super) fn move_to(&self, place: Place) {
+        {
+            let mut kept = self.kept.lock();
+            kept.questions.clear();
+            kept.failed = None;
+        }
+        self.place.store(Arc::new(place));
+        self.moved.notify_waiters();
+    }
+
+    pub(super) fn remembered(&self) -> Option<Remembered> {
+        self.kept.lock().remembered.clone()
+    }
+
+    pub(super) fn remember(&self, remembered: Remembered) {
+        self.kept.lock().remembered = Some(remembered);
+    }
+
+    /// Takes note of what the backend has accepted; what is to be kept elsewhere too, where that changed something.
+    pub(super) fn note(&self, message: &Message) -> Option<Remembered> {
+        let mut kept = self.kept.lock();
+        let remembered = kept.remembered.as_mut()?;
+        remembered.note(message).then(|| remembered.clone())
+    }
+
+    /// The server asks its client something.
+    pub(super) fn asked(&self, id: &[u8]) {
+        let mut kept = self.kept.lock();
+        if kept.questions.len() < MAX_QUESTIONS {
+            kept.questions.insert(id.into());
+        }
+    }
+
+    /// Whether the client's answer to this question may go to the backend as it is now: after a move, ids of the old
+    /// instance may mean something else to the new one.
+    pub(super) fn may_answer(&self, place: &Place, id: &[u8]) -> bool {
+        place.epoch == 0 || self.kept.lock().questions.remove(id)
+    }
+
+    pub(super) fn failed(&self, why: &str) {
+        self.kept.lock().failed = Some((Instant::now(), why.to_owned()));
+    }
+
+    /// Why it could not be rebuilt, if that was tried after `since`.
+    pub(super) fn failed_since(&self, since: Instant) -> Option<String> {
+        let kept = self.kept.lock();
+        kept.failed.as_ref().filter(|(at, _)| *at >= since).map(|(_, why)| why.clone())
+    }
+
+    /// A place among those who wait, given back when dropped.
+    pub(super) fn wait_in_line(&self, backend: &str) -> Result<Waiting<'_>, Failure> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Failure::Crowded { backend: backend.to_owned() });
+        }
+        Ok(Waiting(&self.waiting))
+    }
+}
+
+/// See [`Pinned::wait_in_line`].
+pub(super) struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
