@@ -58,8 +58,13 @@ fn once(input: &Path, stamp: &Path, install: impl FnOnce() -> anyhow::Result<()>
 }
 
 /// Programs that npm and PyPI do not have, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 4] =
-    [("npm", "npm"), ("node", "nodejs"), ("python3", "python3"), ("nginx", "nginx-light")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("npm", "npm"),
+    ("node", "nodejs"),
+    ("python3", "python3"),
+    ("nginx", "nginx-light"),
+    ("redis-server", "redis-server"),
+];
 
 fn debian_packages() -> anyhow::Result<()> {
     let missing: Vec<&str> =

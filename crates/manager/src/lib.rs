@@ -15,6 +15,7 @@ pub mod keys;
 mod process;
 pub mod relay;
 pub mod serve;
+pub mod sessions;
 pub mod target;
 
 pub use serve::{ServeSettings, Serving, StartError};

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::diagnostics::Diagnostics;
 use crate::keys::{KeySource, KeySourceError};
+use crate::sessions::StoreSource;
 use crate::target::Target;
 use route::Route;
 
@@ -65,6 +66,8 @@ pub struct ServeSettings {
     pub allowed_origins: Vec<String>,
     pub tools: Option<Arc<ToolPolicy>>,
     pub keys: KeySource,
+    /// Where the sessions of an HTTP server are kept.
+    pub store: StoreSource,
     pub body: BodyLimits,
     pub sessions: Limits,
     /// Before the paths that HTTP+SSE clients are told.
@@ -86,6 +89,8 @@ pub enum StartError {
     Origin(#[from] NotAnOrigin),
     #[error(transparent)]
     Keys(#[from] KeySourceError),
+    #[error("the session store: {0}")]
+    Store(#[from] store::records::OpenError),
     #[error("{} could not be read: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]

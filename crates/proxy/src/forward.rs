@@ -9,6 +9,7 @@ mod own;
 mod pinned;
 mod recover;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,11 @@ use mcp::message::Kind;
 use mcp::method::{Pace, Resend};
 use mcp::request::Body as RequestBody;
 use mcp::{Era, Message, Method, headers};
+use parking_lot::Mutex;
 use telemetry::Tasks;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::body::Body;
 use crate::call::Call;
@@ -32,7 +35,9 @@ use crate::instance::{Instance, Instances};
 use crate::recovery::loss::Loss;
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::table::InUse;
-use crate::session::{Claims, KeyRing, Limits, Opened, RouteId, Session, SessionRecord, SessionStore, Table};
+use crate::session::{
+    Claims, KeyRing, Limits, Opened, RouteId, Session, SessionRecord, SessionStore, Table, Write,
+};
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 pub(crate) use lasting::Lasting;
@@ -134,6 +139,8 @@ pub struct Forward {
     farewells: mpsc::Sender<Farewell>,
     last_agreed: ArcSwapOption<Agreed>,
     recoveries: RecoveryCounts,
+    /// Sessions whose record the store does not have yet.
+    unsaved: Mutex<HashSet<Uuid>>,
 }
 
 /// The other end of the queue of ended sessions.
@@ -164,7 +171,10 @@ impl Forward {
         let (farewells, queue) = mpsc::channel(FAREWELLS);
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
         let (last_agreed, recoveries) = (ArcSwapOption::empty(), RecoveryCounts::default());
-        (Arc::new(Self { config, table, farewells, last_agreed, recoveries }), queue)
+        (
+            Arc::new(Self { config, table, farewells, last_agreed, recoveries, unsaved: Mutex::default() }),
+            queue,
+        )
     }
 
     /// Sessions open now.
@@ -283,7 +293,7 @@ impl Forward {
             // Somebody took the room meanwhile: the backend's session is of no use to anyone.
             .inspect_err(|_| self.say_farewell_later(farewell))?;
         self.dismiss(&begun.evicted).await;
-        self.keep(Some(SessionRecord { claims: begun.claims, remembered })).await;
+        self.keep(SessionRecord { claims: begun.claims, remembered }, Write::Begin).await;
         response.headers_mut().insert(headers::SESSION_ID, begun.token);
         Ok(response)
     }
@@ -392,8 +402,9 @@ impl Forward {
         if success
             && let Some(message) = message.filter(|_| Remembered::concerns(outgoing.mcp_method))
             && let Some(remembered) = session.backend.note(message)
+            && let Some(record) = self.record_of(&session, &place, remembered)
         {
-            self.keep(self.record_of(&session, &place, remembered)).await;
+            self.keep(record, Write::Update).await;
         }
         response.headers_mut().remove(&headers::SESSION_ID);
         let Some(instance) = &place.instance else { return response };
@@ -463,14 +474,10 @@ impl Forward {
             None
         });
         let newest = record.as_ref().map(|record| &record.claims).filter(|kept| kept.epoch > claims.epoch);
-        let newest = newest.unwrap_or(claims);
-        let backend_session =
-            HeaderValue::from_bytes(&newest.backend_session).map_err(|_| Failure::UnknownSession)?;
-        let place = match self.config.instances.pinned(&newest.pin) {
-            Some(instance) => Place::on(&instance, backend_session, newest.epoch),
-            None if record.is_none() => return Err(Failure::UnknownSession),
-            None => Place { instance: None, backend_session, epoch: newest.epoch, _load: None },
-        };
+        let place = self.place_of(newest.unwrap_or(claims));
+        if place.instance.is_none() && record.is_none() {
+            return Err(Failure::UnknownSession);
+        }
         let evicted = self.table.make_room(claims.principal)?;
         self.dismiss(&evicted).await;
         let remembered = record.map(|record| record.remembered.clone());
@@ -559,7 +566,7 @@ impl Forward {
     ///
     /// Sessions that are open then are left to the next process, which opens their tokens with the same keys.
     pub async fn maintain(self: Arc<Self>, pool: Arc<Pool>, mut farewells: Farewells) {
-        let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), Duration::from_secs(30));
+        let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), Duration::from_secs(10));
         let mut timer = tokio::time::interval(every);
         loop {
             tokio::select! {
@@ -567,8 +574,21 @@ impl Forward {
                 _ = timer.tick() => {
                     pool.sweep();
                     self.dismiss(&self.table.sweep()).await;
+                    self.save_unsaved().await;
+                    self.touch(every).await;
                 }
                 Some(farewell) = farewells.recv() => self.say_farewell(&pool, &farewell).await,
+            }
+        }
+    }
+
+    /// Tells the store which sessions are in use, all at once.
+    async fn touch(&self, since: Duration) {
+        let used = self.table.used_within(since * 2);
+        for ids in used.chunks(1000) {
+            if let Err(error) = self.config.store.touch(ids.to_vec()).await {
+                tracing::debug!(%error, "not told which sessions are in use");
+                return;
             }
         }
     }

@@ -65,6 +65,10 @@ pub(crate) struct SessionArgs {
     /// Default: a file of skep's own
     #[arg(long, env = "SKEP_SESSION_KEY_FILE", value_name = "FILE")]
     pub(crate) session_key_file: Option<PathBuf>,
+    /// Where sessions with an HTTP server are kept: redis://… or rediss://…, which replicas share, file:PATH, or memory.
+    /// Default: a file of skep's own
+    #[arg(long, env = "SKEP_SESSION_STORE", value_name = "URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
 }
 
 /// Tools.

@@ -29,6 +29,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
         listen: serve::listen(&args.listen, args.port),
         tools: serve::tools(&args.tools)?,
         keys: serve::keys(&args.sessions),
+        store: serve::store(&args.sessions)?,
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
         endpoint_prefix: String::new(),

@@ -80,6 +80,7 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         allowed_origins: args.listen.allowed_origins.clone(),
         tools: serve::tools(&args.tools)?,
         keys: serve::keys(&args.sessions),
+        store: serve::store(&args.sessions)?,
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
         endpoint_prefix: endpoint_prefix(&args.endpoint_prefix)?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use manager::keys::KeySource;
 use manager::serve::Listen;
+use manager::sessions::StoreSource;
 use manager::target::HttpTransport;
 use manager::{ServeSettings, Serving};
 use middleware::limits::BodyLimits;
@@ -66,6 +67,14 @@ pub(super) fn keys(args: &SessionArgs) -> KeySource {
             "session keys are not kept: sessions end with this process"
         );
         KeySource::Fresh
+    })
+}
+
+/// The place that was named, or a file in the state directory.
+pub(super) fn store(args: &SessionArgs) -> anyhow::Result<StoreSource> {
+    Ok(match &args.store {
+        Some(text) => StoreSource::parse(text)?,
+        None => dirs::state().map_or(StoreSource::Memory, |state| StoreSource::Own(state.join("sessions"))),
     })
 }
 

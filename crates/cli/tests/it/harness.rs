@@ -105,6 +105,34 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
+/// A Redis of this test alone, without persistence. `None` where it is not installed; with `CI=true` that is a failure.
+pub(crate) fn redis(port: u16) -> Option<Program> {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("redis-server").is_file()));
+    let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(found || !must, "redis-server is not installed: run the tests with `cargo xtask test`");
+    if !found {
+        println!("skipped: redis-server is not installed; `cargo xtask test` installs it");
+        return None;
+    }
+    let mut redis = Command::new("redis-server");
+    redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
+    redis.arg(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null()).stdout(Stdio::null());
+    let program = Program::start(redis).unwrap();
+    for _ in 0..500 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Some(program);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("redis-server does not listen");
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// A program for tests that need somebody else's: its path, or `None` where it is not installed. With `CI=true` that is
 /// a failure.
 pub(crate) fn peer(variable: &str) -> Option<String> {

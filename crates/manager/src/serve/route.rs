@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -11,11 +12,11 @@ use parking_lot::Mutex;
 use proxy::bridge::{Bridge, BridgeConfig, Mode, Paths};
 use proxy::endpoint::{Endpoint, Scheme, Target as EndpointTarget};
 use proxy::failure::refused;
-use proxy::forward::{Forward, ForwardConfig, Patience};
+use proxy::forward::{Forward, ForwardConfig, Patience, RecoveryCounts};
 use proxy::instance::Instances;
 use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
 use proxy::resolve::Resolver;
-use proxy::session::{KeyRing, MemoryStore};
+use proxy::session::KeyRing;
 use proxy::upstream::{ClientTls, Pool, PoolConfig};
 use proxy::{Body, Call};
 use telemetry::{Metrics, Tasks};
@@ -28,8 +29,22 @@ use super::{ServeSettings, StartError, client_tls, endpoints};
 use crate::process::{Beginning, ProcessConnect};
 use crate::target::{HttpTarget, HttpTransport, Target};
 
+/// Records are kept a little longer than sessions: their store hears of use in rounds.
+const SPARE: Duration = Duration::from_secs(60);
+
 /// How often it is tried whether a command listens yet.
 const TRY_EVERY: Duration = Duration::from_millis(20);
+
+type ReadCount = fn(&RecoveryCounts) -> u64;
+
+/// What became of sessions that were lost, as metrics.
+const RECOVERIES: [(&str, ReadCount); 5] = [
+    ("sessions_rebuilt", |counts| counts.rebuilt.load(Ordering::Relaxed)),
+    ("sessions_found_alive", |counts| counts.alive.load(Ordering::Relaxed)),
+    ("sessions_rebuilt_elsewhere", |counts| counts.overtaken.load(Ordering::Relaxed)),
+    ("sessions_not_compatible", |counts| counts.incompatible.load(Ordering::Relaxed)),
+    ("sessions_not_reachable", |counts| counts.unreachable.load(Ordering::Relaxed)),
+];
 
 /// What routes are made of.
 pub(super) struct Making<'a> {
@@ -165,17 +180,23 @@ impl Making<'_> {
         let tls = encrypted.then(|| client_tls(http.ca_file.as_deref())).transpose()?;
         let instances = self.instances(&endpoints).await?;
         Ok(match http.transport {
-            HttpTransport::StreamableHttp => self.forward(http, instances, tls),
+            HttpTransport::StreamableHttp => self.forward(http, instances, tls)?,
             HttpTransport::Sse => self.sse(http, &endpoints, instances, tls),
         })
     }
 
-    fn forward(&self, http: &HttpTarget, instances: Arc<Instances>, tls: Option<ClientTls>) -> Kind {
+    fn forward(
+        &self,
+        http: &HttpTarget,
+        instances: Arc<Instances>,
+        tls: Option<ClientTls>,
+    ) -> Result<Kind, StartError> {
+        let ServeSettings { name, sessions, store, .. } = self.settings;
         let (forward, farewells) = Forward::new(ForwardConfig {
             name: self.settings.name.as_str().to_owned(),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
-            store: Arc::new(MemoryStore::default()),
+            store: store.open(name, &self.keys, sessions.idle + SPARE)?,
             instances,
             patience: Patience::default(),
             endpoint_path: self.paths.mcp.clone(),
@@ -187,7 +208,7 @@ impl Making<'_> {
         });
         let pool = Pool::new(PoolConfig::default(), tls.clone());
         self.tasks.spawn("sessions", Arc::clone(&forward).maintain(pool, farewells));
-        Kind::Forward { forward, tls }
+        Ok(Kind::Forward { forward, tls })
     }
 
     fn sse(
@@ -373,6 +394,12 @@ impl Route {
             Kind::Forward { forward, .. } => {
                 let route = Arc::clone(forward);
                 metrics.gauge("sessions", "Sessions open", move || route.sessions() as u64);
+                for (outcome, read) in RECOVERIES {
+                    let route = Arc::clone(forward);
+                    metrics.gauge(outcome, "Sessions that were lost, by outcome", move || {
+                        read(route.recoveries())
+                    });
+                }
                 let route = Arc::clone(forward);
                 metrics.gauge("instances", "Backend instances that take new sessions", move || {
                     route.instances().active().len() as u64

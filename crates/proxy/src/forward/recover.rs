@@ -19,13 +19,16 @@ use crate::instance::Instance;
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::machine::{Effect, Event, Rebuild, Verdict};
 use crate::recovery::remembered::{Agreed, Remembered};
-use crate::session::SessionRecord;
+use crate::session::{Claims, SessionRecord, Write};
 use crate::upstream::Pool;
 
 /// How long a session is tried to be rebuilt, and its requests wait.
 const BUDGET: Duration = Duration::from_secs(30);
 /// How long an instance may take to say whether a session lives.
 const PROBE: Duration = Duration::from_secs(2);
+/// How long a replica has the right to rebuild a session, and how often the others look whether it has.
+const CLAIM: Duration = Duration::from_secs(10);
+const CLAIM_LOOK: Duration = Duration::from_millis(50);
 
 /// How often sessions were lost, and what came of it.
 #[derive(Debug, Default)]
@@ -143,11 +146,45 @@ impl Forward {
         if loss == Loss::Unclear && self.lives(pool, session, voice).await {
             return Landed::Alive;
         }
-        let Some(remembered) = self.remembered(session).await else {
+        if let Some(verdict) = self.overtaken(session).await {
+            return Landed::Over(verdict);
+        }
+        let Some(remembered) = session.backend.remembered() else {
             let why = "nothing is known of how it began".to_owned();
             return Landed::Over(Verdict::Incompatible(why));
         };
         Landed::Over(self.rebuild(pool, session, voice, &remembered).await)
+    }
+
+    /// Whether another replica has rebuilt the session, or ended it; waits while one is at it. `None`: it is ours to
+    /// rebuild. So it is where the store is away: an instance too many is better than a session too few.
+    async fn overtaken(&self, session: &PinnedSession) -> Option<Verdict> {
+        let (pinned, store) = (&session.backend, &self.config.store);
+        let deadline = Instant::now() + BUDGET;
+        loop {
+            let place = pinned.place();
+            match store.get(session.id).await {
+                Err(error) => {
+                    tracing::warn!(%error, session.id = %session.id, "rebuilt without asking the other replicas");
+                    return None;
+                }
+                // Ended, unless it never got there.
+                Ok(None) if self.unsaved.lock().contains(&session.id) => return None,
+                Ok(None) => return Some(Verdict::Incompatible("it was ended elsewhere".to_owned())),
+                Ok(Some(record)) => {
+                    pinned.remember(record.remembered.clone());
+                    if record.claims.epoch > place.epoch {
+                        pinned.move_to(self.place_of(&record.claims));
+                        return Some(Verdict::Overtaken);
+                    }
+                }
+            }
+            match store.claim(session.id, CLAIM).await {
+                Ok(false) if Instant::now() < deadline => sleep(CLAIM_LOOK).await,
+                Ok(false) => return Some(Verdict::Unreachable("another replica is at it".to_owned())),
+                Ok(true) | Err(_) => return None,
+            }
+        }
     }
 
     /// Whether the instance still has the session: then only a connection was lost.
@@ -157,15 +194,6 @@ impl Forward {
         let ping = bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":"skep-ping","method":"ping"}"#);
         let asked = self.post_own(pool, instance, voice, Some(&place.backend_session), ping, PROBE).await;
         asked.is_ok_and(|answer| answer.status.is_success())
-    }
-
-    async fn remembered(&self, session: &PinnedSession) -> Option<Remembered> {
-        if let Some(remembered) = session.backend.remembered() {
-            return Some(remembered);
-        }
-        let record = self.config.store.get(session.id).await.ok()??;
-        session.backend.remember(record.remembered.clone());
-        Some(record.remembered.clone())
     }
 
     async fn rebuild(
@@ -273,17 +301,56 @@ impl Forward {
         }
         let epoch = session.backend.place().epoch + 1;
         let place = Place::on(&instance, backend_session, epoch);
-        let record = self.record_of(session, &place, remembered.clone());
+        if let Some(record) = self.record_of(session, &place, remembered.clone())
+            && !self.keep(record, Write::Move).await
+        {
+            // The claim ran out meanwhile, and somebody else was faster: theirs is the place, ours is one too many.
+            self.say_farewell_later(Farewell { instance, backend_session: place.backend_session.clone() });
+            return match self.config.store.get(session.id).await {
+                Ok(Some(newer)) if newer.claims.epoch > session.backend.place().epoch => {
+                    session.backend.move_to(self.place_of(&newer.claims));
+                    Event::Overtaken
+                }
+                _ => Event::Failed("it was ended elsewhere".to_owned()),
+            };
+        }
         session.backend.move_to(place);
-        self.keep(record).await;
         Event::Published
     }
 
-    /// Keeps a record where other processes find it. Without that the session is known to this one only, and goes on.
-    pub(super) async fn keep(&self, record: Option<SessionRecord>) {
-        let Some(record) = record else { return };
-        if let Err(error) = self.config.store.put(record).await {
-            tracing::warn!(%error, "session is known to this process only");
+    /// Keeps a record where other processes find it; false where they have a newer one, or have ended the session. Where
+    /// the store is away the session is known to this process only, goes on, and is kept when the store is back.
+    pub(super) async fn keep(&self, record: SessionRecord, write: Write) -> bool {
+        let id = record.claims.id;
+        match self.config.store.put(record, write).await {
+            Ok(allowed) => allowed,
+            Err(error) => {
+                tracing::warn!(%error, session.id = %id, "session is known to this process only");
+                self.unsaved.lock().insert(id);
+                true
+            }
+        }
+    }
+
+    /// Keeps what could not be kept when it should have been.
+    pub(super) async fn save_unsaved(&self) {
+        let unsaved = std::mem::take(&mut *self.unsaved.lock());
+        for id in unsaved {
+            let Some(session) = self.table.get(id) else { continue };
+            let Some(remembered) = session.backend.remembered() else { continue };
+            if let Some(record) = self.record_of(&session, &session.backend.place(), remembered) {
+                self.keep(record, Write::Begin).await;
+            }
+        }
+    }
+
+    /// The place that claims name; on an instance that is not known here, the first request finds out.
+    pub(super) fn place_of(&self, claims: &Claims) -> Place {
+        let backend_session = HeaderValue::from_bytes(&claims.backend_session);
+        let backend_session = backend_session.unwrap_or_else(|_| HeaderValue::from_static(""));
+        match self.config.instances.pinned(&claims.pin) {
+            Some(instance) => Place::on(&instance, backend_session, claims.epoch),
+            None => Place { instance: None, backend_session, epoch: claims.epoch, _load: None },
         }
     }
 

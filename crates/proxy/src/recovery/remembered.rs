@@ -7,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mcp::message::Kind;
 use mcp::{Message, Method};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// Subscriptions that are remembered per session; further ones pass and are not restored.
 const MAX_SUBSCRIPTIONS: usize = 256;
 
 /// What client and server agreed on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Agreed {
     version: String,
     server: String,
@@ -22,14 +22,29 @@ pub(crate) struct Agreed {
 }
 
 /// All that is to be said again.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Remembered {
     /// The client's `initialize`, byte for byte.
+    #[serde(with = "text")]
     pub(crate) initialize: Bytes,
     /// `None` where the answer could not be read: then only the handshake is compared with itself.
     pub(crate) agreed: Option<Arc<Agreed>>,
     level: Option<String>,
     subscriptions: BTreeSet<String>,
+}
+
+/// A message, which is UTF-8, written as the text it is.
+mod text {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&String::from_utf8_lossy(text))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        Ok(Bytes::from(String::deserialize(from)?))
+    }
 }
 
 #[derive(Deserialize)]

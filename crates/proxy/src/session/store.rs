@@ -4,13 +4,20 @@
 //! request.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::PrincipalDigest;
 
 use papaya::HashMap;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::token::Claims;
+use super::keys::KeyRing;
+use super::token::{self, Claims, RouteId};
 use crate::recovery::remembered::Remembered;
 
 /// All that a replica needs to serve, and later to rebuild, a session.
@@ -19,6 +26,67 @@ pub struct SessionRecord {
     pub claims: Claims,
     /// What another instance has to be told.
     pub(crate) remembered: Remembered,
+}
+
+/// What a sealed record says, as it is written.
+#[derive(Deserialize, Serialize)]
+struct Sealed {
+    route: u64,
+    principal: [u8; 16],
+    address: SocketAddr,
+    identity: u64,
+    epoch: u32,
+    issued: u64,
+    backend_session: Vec<u8>,
+    remembered: Remembered,
+}
+
+/// The first byte of a sealed record: another one was written by a later skep.
+const FORMAT: u8 = 1;
+const CONTEXT: &[u8] = b"record-v1";
+
+impl SessionRecord {
+    /// The record as only these keys open it.
+    ///
+    /// # Panics
+    /// Never: a record is plain data.
+    #[must_use]
+    pub fn seal(&self, keys: &KeyRing) -> Bytes {
+        let Claims { id: _, route, principal, pin, epoch, issued, backend_session } = &self.claims;
+        let sealed = Sealed {
+            route: route.number(),
+            principal: *principal.as_bytes(),
+            address: pin.address,
+            identity: pin.identity,
+            epoch: *epoch,
+            issued: *issued,
+            backend_session: backend_session.clone(),
+            remembered: self.remembered.clone(),
+        };
+        let mut plain = self.claims.id.as_bytes().to_vec();
+        serde_json::to_writer(&mut plain, &sealed).expect("a record is plain data");
+        let mut out = vec![FORMAT];
+        out.extend_from_slice(&keys.seal(CONTEXT, &plain));
+        out.into()
+    }
+
+    /// Opens the record of a session; `None` for whatever these keys did not seal for it, or a later skep did.
+    #[must_use]
+    pub fn open(keys: &KeyRing, id: Uuid, sealed: &[u8]) -> Option<Self> {
+        let mut sealed = sealed.strip_prefix(&[FORMAT])?.to_vec();
+        let plain = keys.open(CONTEXT, &mut sealed)?;
+        let sealed: Sealed = serde_json::from_slice(plain.strip_prefix(id.as_bytes())?).ok()?;
+        let claims = Claims {
+            id,
+            route: RouteId::from_number(sealed.route),
+            principal: PrincipalDigest::new(sealed.principal),
+            pin: token::Pin { address: sealed.address, identity: sealed.identity },
+            epoch: sealed.epoch,
+            issued: sealed.issued,
+            backend_session: sealed.backend_session,
+        };
+        Some(Self { claims, remembered: sealed.remembered })
+    }
 }
 
 /// A store could not be asked. Sessions that a replica already serves go on without it.
@@ -33,12 +101,27 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreUnavail
 
 /// Where session records are kept. Implementations are shared by all workers of a process.
 pub trait SessionStore: Send + Sync + std::fmt::Debug {
-    /// Adds or replaces the record of `record.claims.id`.
-    fn put(&self, record: SessionRecord) -> StoreFuture<'_, ()>;
+    /// Writes the record of `record.claims.id`; false where `write` does not allow it.
+    fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool>;
     /// The record of a session, `None` where it is not known (or ended).
     fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Arc<SessionRecord>>>;
     /// Removes a record; removing one that is not there is no error.
     fn remove(&self, id: Uuid) -> StoreFuture<'_, ()>;
+    /// The right to rebuild a session, for `hold` at most; false while another replica has it.
+    fn claim(&self, id: Uuid, hold: Duration) -> StoreFuture<'_, bool>;
+    /// These sessions are in use: they are not to be forgotten yet.
+    fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, ()>;
+}
+
+/// When a record may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The session begins.
+    Begin,
+    /// The session is known, and lives where it did.
+    Update,
+    /// The session is known, and moves on from an earlier epoch.
+    Move,
 }
 
 /// Records in this process's memory: gone with it, and never in the way.
@@ -48,9 +131,14 @@ pub struct MemoryStore {
 }
 
 impl SessionStore for MemoryStore {
-    fn put(&self, record: SessionRecord) -> StoreFuture<'_, ()> {
-        self.records.pin().insert(record.claims.id, Arc::new(record));
-        Box::pin(std::future::ready(Ok(())))
+    fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool> {
+        let records = self.records.pin();
+        // No other process: what is known is as new as it gets, and what is not known has ended.
+        let allowed = write == Write::Begin || records.contains_key(&record.claims.id);
+        if allowed {
+            records.insert(record.claims.id, Arc::new(record));
+        }
+        Box::pin(std::future::ready(Ok(allowed)))
     }
 
     fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Arc<SessionRecord>>> {
@@ -60,6 +148,14 @@ impl SessionStore for MemoryStore {
 
     fn remove(&self, id: Uuid) -> StoreFuture<'_, ()> {
         self.records.pin().remove(&id);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn claim(&self, _: Uuid, _: Duration) -> StoreFuture<'_, bool> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn touch(&self, _: Vec<Uuid>) -> StoreFuture<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -227,6 +227,17 @@ impl<B: Send + Sync + 'static> Table<B> {
         Some(Opened::Elsewhere(claims))
     }
 
+    /// A session that is served here.
+    pub fn get(&self, id: Uuid) -> Option<Arc<Session<B>>> {
+        self.sessions.pin().get(&id).cloned()
+    }
+
+    /// The sessions in use now, or not long ago.
+    pub fn used_within(&self, time: Duration) -> Vec<Uuid> {
+        let (now, time) = (self.clock.now(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.select(|session| session.idle_for(now).is_none_or(|idle| idle <= time))
+    }
+
     /// Whether a session is served here.
     pub fn is_open(&self, id: Uuid) -> bool {
         self.sessions.pin().contains_key(&id)

@@ -32,6 +32,14 @@ impl RouteId {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
         Self(u64::from_le_bytes(hash.as_ref()[..8].try_into().expect("SHA-256 has 32 bytes")))
     }
+
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 /// The exact backend instance that holds a session.

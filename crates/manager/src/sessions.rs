@@ -1,0 +1,139 @@
+//! Where session records are kept: which place a setting names, and how records get there sealed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::WorkloadName;
+use proxy::session::store::StoreFuture;
+use proxy::session::{KeyRing, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
+use store::records::{DiskRecords, OpenError, RedisRecords};
+use store::{Records, Stored};
+use uuid::Uuid;
+
+/// A place for session records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSource {
+    /// This process: gone with it.
+    Memory,
+    /// A file that was named; one process at a time has it.
+    File(PathBuf),
+    /// A file of our own in this folder, one per name; memory where another process has it.
+    Own(PathBuf),
+    /// A Redis or Valkey that replicas share.
+    Redis(String),
+}
+
+impl StoreSource {
+    /// Reads what a person writes: `memory`, `file:PATH`, `redis://…` or `rediss://…`.
+    ///
+    /// # Errors
+    /// [`OpenError::NotAStore`], without a password.
+    pub fn parse(text: &str) -> Result<Self, OpenError> {
+        if text == "memory" {
+            return Ok(Self::Memory);
+        }
+        if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
+            return Ok(Self::File(PathBuf::from(path)));
+        }
+        if text.starts_with("redis://") || text.starts_with("rediss://") {
+            // Whether it can be used at all is known now, whether it is there is not.
+            RedisRecords::open(text, "skep")?;
+            return Ok(Self::Redis(text.to_owned()));
+        }
+        let scheme = text.split_once("://").map_or(text, |(scheme, _)| scheme);
+        Err(OpenError::NotAStore { url: scheme.to_owned() })
+    }
+
+    /// Opens the place for a route's sessions, whose records may be forgotten when unused for `keep`.
+    ///
+    /// # Errors
+    /// [`OpenError`], for a place that was named.
+    pub(crate) fn open(
+        &self,
+        name: &WorkloadName,
+        keys: &Arc<KeyRing>,
+        keep: Duration,
+    ) -> Result<Arc<dyn SessionStore>, OpenError> {
+        let records: Arc<dyn Records> = match self {
+            Self::Memory => return Ok(Arc::new(MemoryStore::default())),
+            Self::File(path) => Arc::new(DiskRecords::open(path)?),
+            Self::Own(folder) => match DiskRecords::open(&folder.join(format!("{name}.redb"))) {
+                Ok(records) => Arc::new(records),
+                Err(error) => {
+                    tracing::warn!(%error, "sessions that a server loses after a restart of skep are lost");
+                    return Ok(Arc::new(MemoryStore::default()));
+                }
+            },
+            Self::Redis(url) => Arc::new(RedisRecords::open(url, &format!("skep:{name}"))?),
+        };
+        Ok(Arc::new(SealedStore { records, keys: Arc::clone(keys), keep, holder: Uuid::new_v4() }))
+    }
+}
+
+/// Session records, sealed, in a place for records.
+#[derive(Debug)]
+struct SealedStore {
+    records: Arc<dyn Records>,
+    keys: Arc<KeyRing>,
+    keep: Duration,
+    /// This replica.
+    holder: Uuid,
+}
+
+fn unavailable(error: store::Unavailable) -> StoreUnavailable {
+    StoreUnavailable { reason: error.0 }
+}
+
+impl SessionStore for SealedStore {
+    fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool> {
+        Box::pin(async move {
+            let write = match write {
+                Write::Begin => store::Write::Begin,
+                Write::Update => store::Write::Update,
+                Write::Move => store::Write::Advance,
+            };
+            let stored = Stored { epoch: record.claims.epoch, text: record.seal(&self.keys) };
+            self.records.put(record.claims.id, stored, write, self.keep).await.map_err(unavailable)
+        })
+    }
+
+    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Arc<SessionRecord>>> {
+        Box::pin(async move {
+            let Some(stored) = self.records.get(id).await.map_err(unavailable)? else { return Ok(None) };
+            let record = SessionRecord::open(&self.keys, id, &stored.text);
+            if record.is_none() {
+                tracing::warn!(session.id = %id, "a session record does not open: another key, or a later skep");
+            }
+            Ok(record.map(Arc::new))
+        })
+    }
+
+    fn remove(&self, id: Uuid) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.records.remove(id).await.map_err(unavailable) })
+    }
+
+    fn claim(&self, id: Uuid, hold: Duration) -> StoreFuture<'_, bool> {
+        Box::pin(async move { self.records.claim(id, self.holder, hold).await.map_err(unavailable) })
+    }
+
+    fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.records.touch(ids, self.keep).await.map_err(unavailable) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_named_as_people_would() {
+        assert_eq!(StoreSource::parse("memory").unwrap(), StoreSource::Memory);
+        assert_eq!(StoreSource::parse("file:/a/b").unwrap(), StoreSource::File("/a/b".into()));
+        assert!(matches!(StoreSource::parse("redis://127.0.0.1:6379/1"), Ok(StoreSource::Redis(_))));
+        for wrong in ["", "disk", "file:", "http://user:secret@host", "redis:/host"] {
+            let error = StoreSource::parse(wrong).unwrap_err().to_string();
+            assert!(error.contains("redis://HOST:PORT") && !error.contains("secret"), "{error}");
+        }
+    }
+}
