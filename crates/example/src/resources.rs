@@ -21,7 +21,12 @@ pub(crate) fn list(server: &Server) -> Members {
         resource("test://static-text", "static-text", "A text that never changes", "text/plain"),
         resource("test://static-binary", "static-binary", "An image that never changes", "image/png"),
         resource(WATCHED, "watched-resource", "Changes whenever the tool touch is called", "text/plain"),
-        resource(INSTANCE, "instance", "Which instance of this server answers", "application/json"),
+        resource(
+            INSTANCE,
+            "instance",
+            "Which instance of this server answers, and how many sessions it has begun",
+            "application/json",
+        ),
     ];
     resources.extend(server.notes.names().iter().map(|name| {
         let uri = format!("{NOTE_PREFIX}{name}");
@@ -53,7 +58,9 @@ pub(crate) fn contents(server: &Server, uri: &str) -> Option<Value> {
         "test://static-binary" => json!({"uri": uri, "mimeType": "image/png", "blob": PIXEL_PNG}),
         WATCHED => text("text/plain", format!("Touched {} times.", server.notes.touches(uri))),
         INSTANCE => {
-            let about = json!({"instance": server.instance, "pid": std::process::id()});
+            let begun = server.sessions.begun();
+            let about =
+                json!({"instance": server.instance, "pid": std::process::id(), "sessionsBegun": begun});
             text("application/json", about.to_string())
         }
         _ => {

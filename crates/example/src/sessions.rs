@@ -19,12 +19,13 @@ pub(crate) struct Full;
 pub(crate) struct Sessions {
     shards: [RwLock<HashMap<SessionId, Arc<Session>>>; SHARDS],
     count: AtomicUsize,
+    begun: AtomicUsize,
     limit: usize,
 }
 
 impl Sessions {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { shards: Default::default(), count: AtomicUsize::new(0), limit }
+        Self { shards: Default::default(), count: AtomicUsize::new(0), begun: AtomicUsize::new(0), limit }
     }
 
     fn shard(&self, id: SessionId) -> &RwLock<HashMap<SessionId, Arc<Session>>> {
@@ -42,8 +43,14 @@ impl Sessions {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(Full);
         }
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.shard(session.id).write().insert(session.id, session);
         Ok(())
+    }
+
+    /// How many there have been, ended ones included.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Ends a session; false where there is none.

@@ -49,6 +49,13 @@ async fn whoami(session: &mut Session) -> Value {
     serde_json::from_str(&session.call("whoami", json!({})).await.unwrap()).unwrap()
 }
 
+/// How many sessions the instance has begun that holds this one.
+async fn begun(session: &mut Session) -> u64 {
+    let answer = session.ask("resources/read", json!({"uri": "example://instance"})).await.unwrap();
+    let text = answer["result"]["contents"][0]["text"].as_str().unwrap();
+    serde_json::from_str::<Value>(text).unwrap()["sessionsBegun"].as_u64().unwrap()
+}
+
 /// Another connection of the same session.
 async fn beside(session: &Session) -> Session {
     let connection = Connection::open(&session.address).await.unwrap();
@@ -110,6 +117,7 @@ async fn sixty_four_clients_on_one_session_make_one_new_backend_session() {
         .collect();
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert_ne!(whoami(&mut session).await["instance"], home["instance"]);
+    assert_eq!(begun(&mut session).await, 1);
 }
 
 #[tokio::test]
@@ -334,6 +342,7 @@ async fn two_replicas_make_one_new_backend_session() {
         .map(|who| format!("{}/{}", who["instance"], who["sessionId"]))
         .collect();
     assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(begun(&mut session).await, 1);
 }
 
 #[tokio::test]
