@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use model::WorkloadName;
 use proxy::session::store::StoreFuture;
-use proxy::session::{KeyRing, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
+use proxy::session::{Kept, KeyRing, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
 use store::records::{DiskRecords, OpenError, RedisRecords};
-use store::{Records, Stored};
+use store::{Found, Records, Stored};
 use uuid::Uuid;
 
 /// A place for session records.
@@ -89,8 +89,7 @@ impl SessionStore for SealedStore {
     fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let write = match write {
-                Write::Begin => store::Write::Begin,
-                Write::Update => store::Write::Update,
+                Write::Keep => store::Write::Keep,
                 Write::Move => store::Write::Advance,
             };
             let stored = Stored { epoch: record.claims.epoch, text: record.seal(&self.keys) };
@@ -98,26 +97,30 @@ impl SessionStore for SealedStore {
         })
     }
 
-    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Arc<SessionRecord>>> {
+    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Kept>> {
         Box::pin(async move {
-            let Some(stored) = self.records.get(id).await.map_err(unavailable)? else { return Ok(None) };
+            let stored = match self.records.get(id).await.map_err(unavailable)? {
+                None => return Ok(None),
+                Some(Found::Ended) => return Ok(Some(Kept::Ended)),
+                Some(Found::Record(stored)) => stored,
+            };
             let record = SessionRecord::open(&self.keys, id, &stored.text);
             if record.is_none() {
                 tracing::warn!(session.id = %id, "a session record does not open: another key, or a later skep");
             }
-            Ok(record.map(Arc::new))
+            Ok(record.map(Arc::new).map(Kept::Lives))
         })
     }
 
-    fn remove(&self, id: Uuid) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.records.remove(id).await.map_err(unavailable) })
+    fn end(&self, id: Uuid) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.records.end(id, self.keep).await.map_err(unavailable) })
     }
 
     fn claim(&self, id: Uuid, hold: Duration) -> StoreFuture<'_, bool> {
         Box::pin(async move { self.records.claim(id, self.holder, hold).await.map_err(unavailable) })
     }
 
-    fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, ()> {
+    fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Uuid>> {
         Box::pin(async move { self.records.touch(ids, self.keep).await.map_err(unavailable) })
     }
 }

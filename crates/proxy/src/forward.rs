@@ -4,6 +4,7 @@
 //! Bytes pass as they are. What changes is the hop: `Host`, the session id, connection headers, and `X-Forwarded-*`.
 
 mod hop;
+mod in_session;
 mod lasting;
 mod own;
 mod pinned;
@@ -17,8 +18,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response, StatusCode};
-use mcp::message::Kind;
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response};
 use mcp::method::{Pace, Resend};
 use mcp::request::Body as RequestBody;
 use mcp::{Era, Message, Method, headers};
@@ -32,17 +32,11 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::instance::{Instance, Instances};
-use crate::recovery::loss::Loss;
 use crate::recovery::remembered::{Agreed, Remembered};
-use crate::session::table::InUse;
-use crate::session::{
-    Claims, KeyRing, Limits, Opened, RouteId, Session, SessionRecord, SessionStore, Table, Write,
-};
+use crate::session::{KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write};
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 pub(crate) use lasting::Lasting;
-use lasting::Link;
-use own::Voice;
 pub use pinned::Pinned;
 use pinned::Place;
 pub use recover::RecoveryCounts;
@@ -145,14 +139,6 @@ pub struct Forward {
 
 /// The other end of the queue of ended sessions.
 pub type Farewells = mpsc::Receiver<Farewell>;
-
-/// What belongs to the answer to a request of a session.
-struct Answered {
-    session: PinnedSession,
-    place: Arc<Place>,
-    in_use: InUse<Pinned>,
-    resent: bool,
-}
 
 /// A request as it will be sent to any instance.
 #[derive(Clone, Debug)]
@@ -293,143 +279,9 @@ impl Forward {
             // Somebody took the room meanwhile: the backend's session is of no use to anyone.
             .inspect_err(|_| self.say_farewell_later(farewell))?;
         self.dismiss(&begun.evicted).await;
-        self.keep(SessionRecord { claims: begun.claims, remembered }, Write::Begin).await;
+        self.keep(SessionRecord { claims: begun.claims, remembered }, Write::Keep).await;
         response.headers_mut().insert(headers::SESSION_ID, begun.token);
         Ok(response)
-    }
-
-    /// A request of a session, to the instance that holds it and no other. Where that has lost the session, it is
-    /// rebuilt, and the request sent once more if that does no harm.
-    async fn in_session(
-        self: &Arc<Self>,
-        pool: &Arc<Pool>,
-        mut outgoing: Outgoing,
-        token: &HeaderValue,
-        principal: model::PrincipalDigest,
-        message: Option<&Message>,
-    ) -> Result<Response<Body>, Failure> {
-        let session = match self.table.open(token.as_bytes(), principal) {
-            Some(Opened::Here(session)) => session,
-            Some(Opened::Elsewhere(claims)) => Box::pin(self.adopt(&claims)).await?,
-            None => return Err(Failure::UnknownSession),
-        };
-        let in_use = self.table.enter(&session);
-        let plain = outgoing.request.fields.len();
-        let deletes = outgoing.request.method == HttpMethod::DELETE;
-        let mut resent = false;
-        loop {
-            let place = session.backend.place();
-            if let Some(id) = message.and_then(answered_question)
-                && !session.backend.may_answer(&place, id)
-            {
-                // Whoever asked is gone.
-                return Ok(accepted());
-            }
-            outgoing.request.fields.truncate(plain);
-            outgoing.request.fields.push(&headers::SESSION_ID, &place.backend_session);
-            if let Some(id) = &outgoing.last_event_id
-                && let Some(id) = lasting::backend_event_id(id, place.epoch)
-            {
-                outgoing.request.fields.push(&headers::LAST_EVENT_ID, &id);
-            }
-            let sent = match &place.instance {
-                Some(instance) => self.send(pool, instance, &outgoing).await,
-                None => Err(Failure::NoInstance { backend: self.config.name.clone() }),
-            };
-            let (loss, failure) = match sent {
-                Ok(response) => match recover::is_unknown_session(response).await {
-                    (response, false) => {
-                        let answered = Answered { session, place, in_use, resent };
-                        return Ok(self.answered(pool, outgoing, plain, response, answered, message).await);
-                    }
-                    (_, true) => (Loss::MemoryLost, Failure::UnknownSession),
-                },
-                Err(failure @ Failure::NoInstance { .. }) => (Loss::InstanceGone, failure),
-                Err(failure) => match Loss::of_failure(&failure) {
-                    Some(loss) => (loss, failure),
-                    None => return Err(failure),
-                },
-            };
-            if deletes && loss != Loss::Unclear {
-                // The client wants it gone, and it is.
-                self.forget(&session).await;
-                return Ok(Response::new(Body::Empty));
-            }
-            if deletes || resent {
-                return Err(failure);
-            }
-            if self.config.on_loss == OnLoss::Strict {
-                if loss == Loss::MemoryLost {
-                    self.forget(&session).await;
-                }
-                return Err(failure);
-            }
-            outgoing.request.fields.truncate(plain);
-            let voice = Voice::of(&outgoing.request);
-            // Rare, and large: not part of every request's future.
-            Box::pin(self.recover(pool, &session, voice, place.epoch, loss)).await?;
-            if outgoing.mcp_method == Method::Cancelled && session.backend.place().epoch > place.epoch {
-                // What it cancels went with the old instance.
-                return Ok(accepted());
-            }
-            if !loss.is_unexecuted() && outgoing.mcp_method.resend() != Resend::Safe {
-                return Err(match failure {
-                    Failure::Lost { backend, instance, reason } => {
-                        Failure::Interrupted { backend, instance, reason }
-                    }
-                    other => other,
-                });
-            }
-            resent = true;
-        }
-    }
-
-    /// The answer of the instance that holds the session, on its way to the client.
-    async fn answered(
-        self: &Arc<Self>,
-        pool: &Arc<Pool>,
-        mut outgoing: Outgoing,
-        plain: usize,
-        mut response: Response<Body>,
-        answered: Answered,
-        message: Option<&Message>,
-    ) -> Response<Body> {
-        let Answered { session, place, in_use, resent } = answered;
-        let success = response.status().is_success();
-        if success && outgoing.request.method == HttpMethod::DELETE {
-            self.forget(&session).await;
-        }
-        if success
-            && let Some(message) = message.filter(|_| Remembered::concerns(outgoing.mcp_method))
-            && let Some(remembered) = session.backend.note(message)
-            && let Some(record) = self.record_of(&session, &place, remembered)
-        {
-            self.keep(record, Write::Update).await;
-        }
-        response.headers_mut().remove(&headers::SESSION_ID);
-        let Some(instance) = &place.instance else { return response };
-        let lasts =
-            success && self.config.on_loss == OnLoss::Rebuild && hop::is_event_stream(response.headers());
-        let under = Box::new((in_use, instance.hold_request())) as Under;
-        response.map(|body| match body {
-            Body::Upstream(body) if lasts => {
-                outgoing.request.fields.truncate(plain);
-                let link = Link {
-                    forward: Arc::clone(self),
-                    pool: Arc::clone(pool),
-                    session,
-                    outgoing,
-                    id: message.and_then(Message::id).map(Bytes::copy_from_slice),
-                    resent,
-                };
-                Body::Lasting(Box::new(Lasting::new(link, place.epoch, body, under)))
-            }
-            Body::Upstream(mut body) => {
-                body.hold(under);
-                Body::Upstream(body)
-            }
-            body => body,
-        })
     }
 
     /// A request without a session: modern, or to a server that issues no sessions.
@@ -466,47 +318,10 @@ impl Forward {
         Err(last)
     }
 
-    /// Takes up a session that began in another process: where its record says that it lives, or else where its token
-    /// does. If that is gone, the first request finds out.
-    async fn adopt(&self, claims: &Claims) -> Result<PinnedSession, Failure> {
-        let record = self.config.store.get(claims.id).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, session.id = %claims.id, "taken up as its token says");
-            None
-        });
-        let newest = record.as_ref().map(|record| &record.claims).filter(|kept| kept.epoch > claims.epoch);
-        let place = self.place_of(newest.unwrap_or(claims));
-        if place.instance.is_none() && record.is_none() {
-            return Err(Failure::UnknownSession);
-        }
-        let evicted = self.table.make_room(claims.principal)?;
-        self.dismiss(&evicted).await;
-        let remembered = record.map(|record| record.remembered.clone());
-        Ok(self.table.adopt(claims, Pinned::new(place, remembered)))
-    }
-
-    /// What is to be kept of a session that lives at this place; `None` where the place is not known.
-    fn record_of(
-        &self,
-        session: &PinnedSession,
-        place: &Place,
-        remembered: Remembered,
-    ) -> Option<SessionRecord> {
-        let claims = Claims {
-            id: session.id,
-            route: self.table.route(),
-            principal: session.principal,
-            pin: place.instance.as_ref()?.pin(),
-            epoch: place.epoch,
-            issued: session.issued,
-            backend_session: place.backend_session.as_bytes().to_vec(),
-        };
-        Some(SessionRecord { claims, remembered })
-    }
-
     async fn forget(&self, session: &PinnedSession) {
         self.table.end(session.id);
-        if let Err(error) = self.config.store.remove(session.id).await {
-            tracing::warn!(%error, session.id = %session.id, "session record not removed");
+        if let Err(error) = self.config.store.end(session.id).await {
+            tracing::warn!(%error, session.id = %session.id, "no other replica knows that the session has ended");
         }
     }
 
@@ -586,9 +401,13 @@ impl Forward {
     async fn touch(&self, since: Duration) {
         let used = self.table.used_within(since * 2);
         for ids in used.chunks(1000) {
-            if let Err(error) = self.config.store.touch(ids.to_vec()).await {
-                tracing::debug!(%error, "not told which sessions are in use");
-                return;
+            match self.config.store.touch(ids.to_vec()).await {
+                // Lost by the store, not by us.
+                Ok(missing) => self.unsaved.lock().extend(missing),
+                Err(error) => {
+                    tracing::debug!(%error, "not told which sessions are in use");
+                    return;
+                }
             }
         }
     }
@@ -609,18 +428,6 @@ impl Forward {
             tracing::debug!(backend.address = %instance.address, %error, "backend not told that a session ended");
         }
     }
-}
-
-/// The id of the question that a client's message answers.
-fn answered_question(message: &Message) -> Option<&[u8]> {
-    matches!(message.kind(), Kind::Result | Kind::Error).then(|| message.id()).flatten()
-}
-
-/// 202: taken, and nothing comes back.
-fn accepted() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response
 }
 
 /// The backend's answer to `initialize`, which is still to be passed on.

@@ -7,6 +7,6 @@ pub mod table;
 pub mod token;
 
 pub use keys::{KeyError, KeyRing};
-pub use store::{MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
+pub use store::{Kept, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
 pub use table::{Limits, Opened, Session, Table, TableFull};
 pub use token::{Claims, Pin, RouteId};

@@ -41,14 +41,29 @@ pub struct Stored {
     pub text: Bytes,
 }
 
-/// When a text may be written.
+/// What is known of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    Record(Stored),
+    /// It was ended, and stays so. An id that nothing is known of may have been forgotten instead: places lose things.
+    Ended,
+}
+
+/// The epoch of what has ended: nothing comes after it.
+const ENDED: u32 = u32::MAX;
+
+impl Found {
+    fn new(epoch: u32, text: Bytes) -> Self {
+        if epoch == ENDED { Self::Ended } else { Self::Record(Stored { epoch, text }) }
+    }
+}
+
+/// When a text may be written over another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// Where nothing newer is.
-    Begin,
-    /// Where the record still is, and nothing newer.
-    Update,
-    /// Where the record still is, and of an earlier epoch.
+    /// Over nothing newer.
+    Keep,
+    /// Over an earlier epoch only.
     Advance,
 }
 
@@ -56,9 +71,8 @@ impl Write {
     /// Whether it may take the place of what is there.
     fn may_replace(self, there: Option<u32>, epoch: u32) -> bool {
         match (self, there) {
-            (Self::Begin, None) => true,
-            (Self::Update | Self::Advance, None) => false,
-            (Self::Begin | Self::Update, Some(there)) => there <= epoch,
+            (_, None) => true,
+            (Self::Keep, Some(there)) => there <= epoch,
             (Self::Advance, Some(there)) => there < epoch,
         }
     }
@@ -67,19 +81,19 @@ impl Write {
 /// A place that keeps records. Every operation is bounded in time by the place itself.
 pub trait Records: Send + Sync + fmt::Debug {
     /// The record of an id.
-    fn get(&self, id: Uuid) -> Answer<'_, Option<Stored>>;
+    fn get(&self, id: Uuid) -> Answer<'_, Option<Found>>;
 
     /// Writes a record that may be forgotten after `keep`. False where `write` does not allow it.
     fn put(&self, id: Uuid, record: Stored, write: Write, keep: Duration) -> Answer<'_, bool>;
 
-    /// Takes a record away, if it is there.
-    fn remove(&self, id: Uuid) -> Answer<'_, ()>;
+    /// Ends a record: for `keep` nothing is written under its id any more.
+    fn end(&self, id: Uuid, keep: Duration) -> Answer<'_, ()>;
 
     /// The right to advance a record, for `hold` at most: false while another holder has it.
     fn claim(&self, id: Uuid, holder: Uuid, hold: Duration) -> Answer<'_, bool>;
 
-    /// Keeps these for `keep` from now on.
-    fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, ()>;
+    /// Keeps these for `keep` from now on. Gives those that nothing is known of.
+    fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, Vec<Uuid>>;
 }
 
 #[cfg(test)]
@@ -87,17 +101,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn epochs_only_grow_and_what_was_removed_stays_removed() {
+    fn epochs_only_grow_and_what_has_ended_stays_so() {
         for (write, there, epoch, allowed) in [
-            (Write::Begin, None, 0, true),
-            (Write::Begin, Some(0), 0, true),
-            (Write::Begin, Some(1), 0, false),
-            (Write::Update, None, 0, false),
-            (Write::Update, Some(2), 2, true),
-            (Write::Update, Some(3), 2, false),
-            (Write::Advance, None, 1, false),
+            (Write::Keep, None, 0, true),
+            (Write::Keep, Some(2), 2, true),
+            (Write::Keep, Some(3), 2, false),
+            (Write::Keep, Some(ENDED), 2, false),
+            (Write::Advance, None, 1, true),
             (Write::Advance, Some(0), 1, true),
             (Write::Advance, Some(1), 1, false),
+            (Write::Advance, Some(ENDED), 1, false),
         ] {
             assert_eq!(write.may_replace(there, epoch), allowed, "{write:?} {epoch} over {there:?}");
         }

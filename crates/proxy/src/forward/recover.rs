@@ -19,7 +19,7 @@ use crate::instance::Instance;
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::machine::{Effect, Event, Rebuild, Verdict};
 use crate::recovery::remembered::{Agreed, Remembered};
-use crate::session::{Claims, SessionRecord, Write};
+use crate::session::{Claims, Kept, SessionRecord, Write};
 use crate::upstream::Pool;
 
 /// How long a session is tried to be rebuilt, and its requests wait.
@@ -168,10 +168,12 @@ impl Forward {
                     tracing::warn!(%error, session.id = %session.id, "rebuilt without asking the other replicas");
                     return None;
                 }
-                // Ended, unless it never got there.
-                Ok(None) if self.unsaved.lock().contains(&session.id) => return None,
-                Ok(None) => return Some(Verdict::Incompatible("it was ended elsewhere".to_owned())),
-                Ok(Some(record)) => {
+                Ok(Some(Kept::Ended)) => {
+                    return Some(Verdict::Incompatible("it was ended elsewhere".to_owned()));
+                }
+                // It never got there, or the store has lost it: we have not.
+                Ok(None) => {}
+                Ok(Some(Kept::Lives(record))) => {
                     pinned.remember(record.remembered.clone());
                     if record.claims.epoch > place.epoch {
                         pinned.move_to(self.place_of(&record.claims));
@@ -307,7 +309,7 @@ impl Forward {
             // The claim ran out meanwhile, and somebody else was faster: theirs is the place, ours is one too many.
             self.say_farewell_later(Farewell { instance, backend_session: place.backend_session.clone() });
             return match self.config.store.get(session.id).await {
-                Ok(Some(newer)) if newer.claims.epoch > session.backend.place().epoch => {
+                Ok(Some(Kept::Lives(newer))) if newer.claims.epoch > session.backend.place().epoch => {
                     session.backend.move_to(self.place_of(&newer.claims));
                     Event::Overtaken
                 }
@@ -339,7 +341,7 @@ impl Forward {
             let Some(session) = self.table.get(id) else { continue };
             let Some(remembered) = session.backend.remembered() else { continue };
             if let Some(record) = self.record_of(&session, &session.backend.place(), remembered) {
-                self.keep(record, Write::Begin).await;
+                self.keep(record, Write::Keep).await;
             }
         }
     }

@@ -103,24 +103,30 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreUnavail
 pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// Writes the record of `record.claims.id`; false where `write` does not allow it.
     fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool>;
-    /// The record of a session, `None` where it is not known (or ended).
-    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Arc<SessionRecord>>>;
-    /// Removes a record; removing one that is not there is no error.
-    fn remove(&self, id: Uuid) -> StoreFuture<'_, ()>;
+    /// What is known of a session; `None`: nothing, or not any more.
+    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Kept>>;
+    /// The session has ended, and is not to be revived by anyone.
+    fn end(&self, id: Uuid) -> StoreFuture<'_, ()>;
     /// The right to rebuild a session, for `hold` at most; false while another replica has it.
     fn claim(&self, id: Uuid, hold: Duration) -> StoreFuture<'_, bool>;
     /// These sessions are in use: they are not to be forgotten yet.
-    fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, ()>;
+    /// Gives those that nothing is known of.
+    fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Uuid>>;
+}
+
+/// What a store knows of a session.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    Lives(Arc<SessionRecord>),
+    Ended,
 }
 
 /// When a record may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// The session begins.
-    Begin,
-    /// The session is known, and lives where it did.
-    Update,
-    /// The session is known, and moves on from an earlier epoch.
+    /// The session lives where it did, or has just begun: over nothing newer.
+    Keep,
+    /// The session has moved: over an earlier epoch only.
     Move,
 }
 
@@ -131,22 +137,19 @@ pub struct MemoryStore {
 }
 
 impl SessionStore for MemoryStore {
-    fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool> {
-        let records = self.records.pin();
-        // No other process: what is known is as new as it gets, and what is not known has ended.
-        let allowed = write == Write::Begin || records.contains_key(&record.claims.id);
-        if allowed {
-            records.insert(record.claims.id, Arc::new(record));
-        }
-        Box::pin(std::future::ready(Ok(allowed)))
+    fn put(&self, record: SessionRecord, _: Write) -> StoreFuture<'_, bool> {
+        // No other process: what is written is as new as it gets.
+        self.records.pin().insert(record.claims.id, Arc::new(record));
+        Box::pin(std::future::ready(Ok(true)))
     }
 
-    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Arc<SessionRecord>>> {
-        let found = self.records.pin().get(&id).cloned();
+    fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Kept>> {
+        let found = self.records.pin().get(&id).cloned().map(Kept::Lives);
         Box::pin(std::future::ready(Ok(found)))
     }
 
-    fn remove(&self, id: Uuid) -> StoreFuture<'_, ()> {
+    fn end(&self, id: Uuid) -> StoreFuture<'_, ()> {
+        // The table knows which have ended.
         self.records.pin().remove(&id);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -155,7 +158,7 @@ impl SessionStore for MemoryStore {
         Box::pin(std::future::ready(Ok(true)))
     }
 
-    fn touch(&self, _: Vec<Uuid>) -> StoreFuture<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
+    fn touch(&self, _: Vec<Uuid>) -> StoreFuture<'_, Vec<Uuid>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }

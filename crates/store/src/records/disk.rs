@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{Answer, OpenError, Records, Stored, Unavailable, Write};
+use super::{Answer, ENDED, Found, OpenError, Records, Stored, Unavailable, Write};
 
 /// Id to epoch, the second after which it may be forgotten, and text.
 const RECORDS: TableDefinition<'_, u128, (u32, u64, &[u8])> = TableDefinition::new("records");
@@ -22,23 +22,22 @@ const TOGETHER: usize = 256;
 /// What is too old is looked for this often, in commits.
 const SWEEP_EVERY: u32 = 1024;
 
-enum Change {
-    Put {
-        id: Uuid,
-        record: Stored,
-        write: Write,
-        until: u64,
-        done: oneshot::Sender<Result<bool, Unavailable>>,
-    },
-    Remove {
-        id: Uuid,
-        done: oneshot::Sender<Result<bool, Unavailable>>,
-    },
-    Touch {
-        ids: Vec<Uuid>,
-        until: u64,
-        done: oneshot::Sender<Result<bool, Unavailable>>,
-    },
+enum Task {
+    Put { id: Uuid, record: Stored, write: Write, until: u64 },
+    Touch { ids: Vec<Uuid>, until: u64 },
+}
+
+/// What came of a task.
+#[derive(Debug)]
+enum Outcome {
+    Written(bool),
+    /// Nothing is known of these.
+    Missing(Vec<Uuid>),
+}
+
+struct Change {
+    task: Task,
+    done: oneshot::Sender<Result<Outcome, Unavailable>>,
 }
 
 /// Records in a file.
@@ -79,14 +78,11 @@ impl DiskRecords {
         Ok(Self { database, changes })
     }
 
-    /// Has the writing thread carry out what `make` makes of the place for its answer.
-    async fn change(
-        &self,
-        make: impl FnOnce(oneshot::Sender<Result<bool, Unavailable>>) -> Change,
-    ) -> Result<bool, Unavailable> {
+    /// Has the writing thread carry out a task.
+    async fn change(&self, task: Task) -> Result<Outcome, Unavailable> {
         let (done, answer) = oneshot::channel();
         let gone = || Unavailable("the writing thread has ended".to_owned());
-        self.changes.send(make(done)).await.map_err(|_| gone())?;
+        self.changes.send(Change { task, done }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -117,32 +113,35 @@ fn write(database: &Database, queue: &mut mpsc::Receiver<Change>) {
         }
         commits = commits.wrapping_add(1);
         let outcome = commit(database, &batch, commits % SWEEP_EVERY == 1);
-        for (number, change) in batch.into_iter().enumerate() {
-            let answer = match &outcome {
-                Ok(allowed) => Ok(allowed[number]),
-                Err(error) => Err(Unavailable(error.to_string())),
-            };
-            let (Change::Put { done, .. } | Change::Remove { done, .. } | Change::Touch { done, .. }) =
-                change;
-            // Whoever asked may have gone.
-            let _ = done.send(answer);
+        match outcome {
+            Ok(outcomes) => {
+                for (Change { done, .. }, outcome) in batch.into_iter().zip(outcomes) {
+                    // Whoever asked may have gone.
+                    let _ = done.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                for Change { done, .. } in batch {
+                    let _ = done.send(Err(Unavailable(error.to_string())));
+                }
+            }
         }
     }
 }
 
-/// All of a batch or nothing; which of it was allowed.
-fn commit(database: &Database, batch: &[Change], sweep: bool) -> Result<Vec<bool>, redb::Error> {
+/// All of a batch or nothing; what came of each.
+fn commit(database: &Database, batch: &[Change], sweep: bool) -> Result<Vec<Outcome>, redb::Error> {
     let transaction = database.begin_write()?;
-    let mut allowed = Vec::with_capacity(batch.len());
+    let mut outcomes = Vec::with_capacity(batch.len());
     {
         let mut table = transaction.open_table(RECORDS)?;
         let now = unix_seconds();
         if sweep {
             table.retain(|_, (_, until, _)| until > now)?;
         }
-        for change in batch {
-            allowed.push(match change {
-                Change::Put { id, record, write, until, .. } => {
+        for Change { task, .. } in batch {
+            outcomes.push(match task {
+                Task::Put { id, record, write, until } => {
                     let there = table.get(id.as_u128())?.map(|found| {
                         let (epoch, until, _) = found.value();
                         (epoch, until)
@@ -152,37 +151,40 @@ fn commit(database: &Database, batch: &[Change], sweep: bool) -> Result<Vec<bool
                     if may {
                         table.insert(id.as_u128(), (record.epoch, *until, &record.text[..]))?;
                     }
-                    may
+                    Outcome::Written(may)
                 }
-                Change::Remove { id, .. } => table.remove(id.as_u128())?.is_some(),
-                Change::Touch { ids, until, .. } => {
+                Task::Touch { ids, until } => {
+                    let mut missing = Vec::new();
                     for id in ids {
                         let found = table.get(id.as_u128())?.map(|found| {
                             let (epoch, _, text) = found.value();
                             (epoch, text.to_vec())
                         });
-                        if let Some((epoch, text)) = found {
-                            table.insert(id.as_u128(), (epoch, *until, &text[..]))?;
+                        match found {
+                            Some((epoch, text)) => {
+                                table.insert(id.as_u128(), (epoch, *until, &text[..]))?;
+                            }
+                            None => missing.push(*id),
                         }
                     }
-                    true
+                    Outcome::Missing(missing)
                 }
             });
         }
     }
     transaction.commit()?;
-    Ok(allowed)
+    Ok(outcomes)
 }
 
-fn read(database: &Database, id: Uuid) -> Result<Option<Stored>, redb::Error> {
+fn read(database: &Database, id: Uuid) -> Result<Option<Found>, redb::Error> {
     let table = database.begin_read()?.open_table(RECORDS)?;
     let Some(found) = table.get(id.as_u128())? else { return Ok(None) };
     let (epoch, until, text) = found.value();
-    Ok((until > unix_seconds()).then(|| Stored { epoch, text: Bytes::copy_from_slice(text) }))
+    Ok((until > unix_seconds()).then(|| Found::new(epoch, Bytes::copy_from_slice(text))))
 }
 
 impl Records for DiskRecords {
-    fn get(&self, id: Uuid) -> Answer<'_, Option<Stored>> {
+    fn get(&self, id: Uuid) -> Answer<'_, Option<Found>> {
         // A microsecond or two, from the page cache.
         let read = read(&self.database, id).map_err(|error| Unavailable(error.to_string()));
         Box::pin(std::future::ready(read))
@@ -190,11 +192,15 @@ impl Records for DiskRecords {
 
     fn put(&self, id: Uuid, record: Stored, write: Write, keep: Duration) -> Answer<'_, bool> {
         let until = unix_seconds().saturating_add(keep.as_secs());
-        Box::pin(self.change(move |done| Change::Put { id, record, write, until, done }))
+        Box::pin(async move {
+            let outcome = self.change(Task::Put { id, record, write, until }).await?;
+            Ok(matches!(outcome, Outcome::Written(true)))
+        })
     }
 
-    fn remove(&self, id: Uuid) -> Answer<'_, ()> {
-        Box::pin(async move { self.change(|done| Change::Remove { id, done }).await.map(drop) })
+    fn end(&self, id: Uuid, keep: Duration) -> Answer<'_, ()> {
+        let ended = Stored { epoch: ENDED, text: Bytes::new() };
+        Box::pin(async move { self.put(id, ended, Write::Keep, keep).await.map(drop) })
     }
 
     fn claim(&self, _: Uuid, _: Uuid, _: Duration) -> Answer<'_, bool> {
@@ -202,9 +208,14 @@ impl Records for DiskRecords {
         Box::pin(std::future::ready(Ok(true)))
     }
 
-    fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, ()> {
+    fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, Vec<Uuid>> {
         let until = unix_seconds().saturating_add(keep.as_secs());
-        Box::pin(async move { self.change(|done| Change::Touch { ids, until, done }).await.map(drop) })
+        Box::pin(async move {
+            match self.change(Task::Touch { ids, until }).await? {
+                Outcome::Missing(missing) => Ok(missing),
+                Outcome::Written(_) => Ok(Vec::new()),
+            }
+        })
     }
 }
 
@@ -224,12 +235,12 @@ mod tests {
         let path = folder.path().join("deep/sessions.redb");
         let (kept, gone) = (Uuid::new_v4(), Uuid::new_v4());
         let records = DiskRecords::open(&path).unwrap();
-        assert!(records.put(kept, stored(0, "a"), Write::Begin, HOUR).await.unwrap());
+        assert!(records.put(kept, stored(0, "a"), Write::Keep, HOUR).await.unwrap());
         assert!(records.put(kept, stored(1, "b"), Write::Advance, HOUR).await.unwrap());
         assert!(!records.put(kept, stored(1, "c"), Write::Advance, HOUR).await.unwrap());
-        assert!(records.put(gone, stored(0, "x"), Write::Begin, HOUR).await.unwrap());
-        records.remove(gone).await.unwrap();
-        assert!(!records.put(gone, stored(0, "y"), Write::Update, HOUR).await.unwrap());
+        assert!(records.put(gone, stored(0, "x"), Write::Keep, HOUR).await.unwrap());
+        records.end(gone, HOUR).await.unwrap();
+        assert!(!records.put(gone, stored(7, "y"), Write::Advance, HOUR).await.unwrap());
         let second = DiskRecords::open(&path).unwrap_err().to_string();
         assert!(second.contains("sessions.redb"), "{second}");
         drop(records);
@@ -240,8 +251,10 @@ mod tests {
                 Err(_) => tokio::task::yield_now().await,
             }
         };
-        assert_eq!(records.get(kept).await.unwrap(), Some(stored(1, "b")));
-        assert_eq!(records.get(gone).await.unwrap(), None);
+        assert_eq!(records.get(kept).await.unwrap(), Some(Found::Record(stored(1, "b"))));
+        assert_eq!(records.get(gone).await.unwrap(), Some(Found::Ended));
+        let unknown = Uuid::new_v4();
+        assert_eq!(records.touch(vec![kept, unknown], HOUR).await.unwrap(), [unknown]);
     }
 
     #[tokio::test]
@@ -249,9 +262,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let records = DiskRecords::open(&folder.path().join("r")).unwrap();
         let id = Uuid::new_v4();
-        records.put(id, stored(3, "a"), Write::Begin, Duration::ZERO).await.unwrap();
+        records.put(id, stored(3, "a"), Write::Keep, Duration::ZERO).await.unwrap();
         assert_eq!(records.get(id).await.unwrap(), None);
-        assert!(records.put(id, stored(0, "b"), Write::Begin, HOUR).await.unwrap(), "as if it were new");
+        assert!(records.put(id, stored(0, "b"), Write::Keep, HOUR).await.unwrap(), "as if it were new");
         records.touch(vec![id], Duration::ZERO).await.unwrap();
         assert_eq!(records.get(id).await.unwrap(), None);
     }

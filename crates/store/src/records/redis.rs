@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::{Answer, OpenError, Records, Stored, Unavailable, Write};
+use super::{Answer, ENDED, Found, OpenError, Records, Stored, Unavailable, Write};
 
 /// How long an operation may take, and how long connecting.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -23,11 +23,7 @@ const RESPITE: Duration = Duration::from_secs(1);
 const PUT: &str = r"
 local there = tonumber(redis.call('HGET', KEYS[1], 'epoch'))
 local epoch = tonumber(ARGV[1])
-if there then
-  if there > epoch or (ARGV[2] == 'advance' and there == epoch) then return 0 end
-elseif ARGV[2] ~= 'begin' then
-  return 0
-end
+if there and (there > epoch or (ARGV[2] == 'advance' and there == epoch)) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'text', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
@@ -141,20 +137,19 @@ fn without_password(url: &str) -> String {
 }
 
 impl Records for RedisRecords {
-    fn get(&self, id: Uuid) -> Answer<'_, Option<Stored>> {
+    fn get(&self, id: Uuid) -> Answer<'_, Option<Found>> {
         Box::pin(async move {
             let mut pipeline = redis::pipe();
             pipeline.cmd("HMGET").arg(self.record(id)).arg("epoch").arg("text");
             let ((epoch, text),): ((Option<u32>, Option<Vec<u8>>),) = self.run(pipeline).await?;
-            Ok(epoch.zip(text).map(|(epoch, text)| Stored { epoch, text: Bytes::from(text) }))
+            Ok(epoch.zip(text).map(|(epoch, text)| Found::new(epoch, Bytes::from(text))))
         })
     }
 
     fn put(&self, id: Uuid, record: Stored, write: Write, keep: Duration) -> Answer<'_, bool> {
         Box::pin(async move {
             let kind = match write {
-                Write::Begin => "begin",
-                Write::Update => "update",
+                Write::Keep => "keep",
                 Write::Advance => "advance",
             };
             let mut script = self.put.prepare_invoke();
@@ -168,12 +163,9 @@ impl Records for RedisRecords {
         })
     }
 
-    fn remove(&self, id: Uuid) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let mut pipeline = redis::pipe();
-            pipeline.cmd("UNLINK").arg(self.record(id)).ignore();
-            self.run(pipeline).await
-        })
+    fn end(&self, id: Uuid, keep: Duration) -> Answer<'_, ()> {
+        let ended = Stored { epoch: ENDED, text: Bytes::new() };
+        Box::pin(async move { self.put(id, ended, Write::Keep, keep).await.map(drop) })
     }
 
     fn claim(&self, id: Uuid, holder: Uuid, hold: Duration) -> Answer<'_, bool> {
@@ -184,13 +176,14 @@ impl Records for RedisRecords {
         })
     }
 
-    fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, ()> {
+    fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, Vec<Uuid>> {
         Box::pin(async move {
             let mut pipeline = redis::pipe();
-            for id in ids {
-                pipeline.cmd("PEXPIRE").arg(self.record(id)).arg(milliseconds(keep)).ignore();
+            for id in &ids {
+                pipeline.cmd("PEXPIRE").arg(self.record(*id)).arg(milliseconds(keep));
             }
-            self.run(pipeline).await
+            let known: Vec<bool> = self.run(pipeline).await?;
+            Ok(ids.into_iter().zip(known).filter(|(_, known)| !known).map(|(id, _)| id).collect())
         })
     }
 }
