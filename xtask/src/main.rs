@@ -8,6 +8,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod conformance;
 mod peers;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Check what the compiler does not see
     Tidy,
+    /// Kill servers, proxies and Redis at random under clients that work, and check what they were told
+    Chaos(chaos::ChaosArgs),
     /// Measure the proxy and the bridge against direct calls, nginx and other peers
     Bench(bench::BenchArgs),
 }
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run_all(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Chaos(args) => chaos::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -4,12 +4,12 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::build::{cargo, root, run};
-use crate::{conformance, peers, tidy};
+use crate::{chaos, conformance, peers, tidy};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TestArgs {
-    /// Without the official conformance suite
+    /// Without the official conformance suite and chaos, which need an optimised build
     #[arg(long)]
     skip_conformance: bool,
 }
@@ -28,6 +28,7 @@ pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
         run(tests.env("SKEP_TEST_NODE", &peers.node).env("SKEP_TEST_PYTHON", &peers.python))
     })?;
     if !args.skip_conformance {
+        step("chaos", || chaos::run(&chaos::ChaosArgs::short()))?;
         step("conformance", || conformance::run(&conformance::ConformanceArgs::with_profile("release-dev")))?;
     }
     Ok(())

@@ -9,6 +9,7 @@
 mod mcp;
 mod serve;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -106,6 +107,9 @@ pub(crate) struct ExampleArgs {
     /// How long a session may be idle
     #[arg(long, value_parser = duration, default_value = "30m", value_name = "DURATION")]
     pub(crate) session_idle: Duration,
+    /// A file for the lines that the tool `record` adds: what was carried out, whatever becomes of the server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
 }
 
 /// Arguments of `skep completion`.

@@ -1,6 +1,9 @@
 //! How the example server is configured: plain values, read by nobody but [`crate::server::Server`] and the transports.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::journal::Journal;
 
 /// Settings of one server. The default serves on the caller's runtime, for clients of this machine.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct ExampleConfig {
     /// Seals `requestState` (2026-07-28). Give all instances of one server the same, and any of them can go on where
     /// another asked; random where there is none.
     pub state_key: Option<[u8; 32]>,
+    /// What the tool `record` writes to; without it, it does not.
+    pub journal: Option<Arc<Journal>>,
 }
 
 impl Default for ExampleConfig {
@@ -32,6 +37,7 @@ impl Default for ExampleConfig {
             max_message: 4 << 20,
             allowed_hosts: Vec::new(),
             state_key: None,
+            journal: None,
         }
     }
 }

@@ -19,6 +19,7 @@ mod dispatch;
 mod event_log;
 mod handshake;
 mod in_flight;
+mod journal;
 mod large;
 mod listen;
 mod notes;
@@ -37,4 +38,5 @@ mod tools;
 mod transport;
 
 pub use config::ExampleConfig;
+pub use journal::Journal;
 pub use transport::{serve_http, serve_stdio};

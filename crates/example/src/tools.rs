@@ -66,6 +66,7 @@ const TOOLS: &[Tool] = tools! {
     "sample"         asking::sample,        ASKS,  schemas::PROMPT,  "Asks the client's model";
     "roots"          asking::roots,         ASKS,  NONE,             "Asks the client for its roots";
     "touch"          changing::touch,       ACTS,  schemas::TOUCH,   "Touches a resource, so that subscribers are told";
+    "record"         changing::record,      ACTS,  schemas::RECORD,  "Adds a line to the journal (`skep example --journal FILE`), which outlives the server";
     "write_note"     changing::write_note,  ACTS,  schemas::NOTE,    "Writes a note, which is then a resource";
 
     "test_simple_text"            content::simple_text,   READS, NONE, "Gives one text";

@@ -55,6 +55,7 @@ impl StoreSource {
         keys: &Arc<KeyRing>,
         keep: Duration,
     ) -> Result<Arc<dyn SessionStore>, OpenError> {
+        let shared = matches!(self, Self::Redis(_));
         let records: Arc<dyn Records> = match self {
             Self::Memory => return Ok(Arc::new(MemoryStore::default())),
             Self::File(path) => Arc::new(DiskRecords::open(path)?),
@@ -67,7 +68,7 @@ impl StoreSource {
             },
             Self::Redis(url) => Arc::new(RedisRecords::open(url, &format!("skep:{name}"))?),
         };
-        Ok(Arc::new(SealedStore { records, keys: Arc::clone(keys), keep, holder: Uuid::new_v4() }))
+        Ok(Arc::new(SealedStore { records, keys: Arc::clone(keys), keep, holder: Uuid::new_v4(), shared }))
     }
 }
 
@@ -79,6 +80,7 @@ struct SealedStore {
     keep: Duration,
     /// This replica.
     holder: Uuid,
+    shared: bool,
 }
 
 fn unavailable(error: store::Unavailable) -> StoreUnavailable {
@@ -95,6 +97,10 @@ impl SessionStore for SealedStore {
             let stored = Stored { epoch: record.claims.epoch, text: record.seal(&self.keys) };
             self.records.put(record.claims.id, stored, write, self.keep).await.map_err(unavailable)
         })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
     }
 
     fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Kept>> {

@@ -43,6 +43,8 @@ pub use recover::RecoveryCounts;
 
 /// Answers up to this size are read in one piece if they came in one piece.
 const READ_AHEAD: u64 = 64 * 1024;
+/// How often, at least, idle sessions are looked for, and the store is told which are in use.
+const ROUND: Duration = Duration::from_secs(2);
 /// Ended sessions whose backends are still to be told; beyond, they are left to the backend's own expiry.
 const FAREWELLS: usize = 4096;
 
@@ -381,7 +383,7 @@ impl Forward {
     ///
     /// Sessions that are open then are left to the next process, which opens their tokens with the same keys.
     pub async fn maintain(self: Arc<Self>, pool: Arc<Pool>, mut farewells: Farewells) {
-        let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), Duration::from_secs(10));
+        let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), ROUND);
         let mut timer = tokio::time::interval(every);
         loop {
             tokio::select! {

@@ -28,6 +28,24 @@ pub fn post(address: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A session without a connection.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    id: String,
+    server: Value,
+    headers: String,
+    last_id: u64,
+}
+
+impl Seat {
+    /// Goes on with the session on a connection to this address.
+    #[must_use]
+    pub fn take(&self, connection: Connection, address: String, path: String) -> Session {
+        let Self { id, server, headers, last_id } = self.clone();
+        Session { connection, address, path, id, server, headers, last_id }
+    }
+}
+
 /// A session on a connection.
 #[derive(Debug)]
 pub struct Session {
@@ -77,10 +95,13 @@ impl Session {
     /// The same session on another connection.
     #[must_use]
     pub fn beside(&self, connection: Connection) -> Self {
-        Self {
-            connection,
-            address: self.address.clone(),
-            path: self.path.clone(),
+        self.seat().take(connection, self.address.clone(), self.path.clone())
+    }
+
+    /// What it takes to go on with the session elsewhere.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        Seat {
             id: self.id.clone(),
             server: self.server.clone(),
             headers: self.headers.clone(),

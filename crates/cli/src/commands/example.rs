@@ -1,7 +1,9 @@
 //! `skep example`: the built-in server itself, at stdin and stdout or over HTTP.
 
+use std::sync::Arc;
+
 use anyhow::Context;
-use example::ExampleConfig;
+use example::{ExampleConfig, Journal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::ExampleArgs;
@@ -10,7 +12,12 @@ use crate::printer::Printer;
 use crate::signals::StopSignals;
 
 pub(crate) fn run(args: &ExampleArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    let journal = args.journal.as_ref().map(|path| {
+        let opened = Journal::open(path).with_context(|| format!("{} could not be opened", path.display()));
+        opened.map(Arc::new)
+    });
     let config = ExampleConfig {
+        journal: journal.transpose()?,
         instance: args.instance.clone(),
         workers: args.workers,
         session_idle: args.session_idle,

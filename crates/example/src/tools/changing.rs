@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::call::Call;
+use crate::journal::NotALine;
 use crate::notes::NotWritten;
 use crate::notices::Change;
 use crate::reply::{Outcome, Work};
@@ -29,6 +30,23 @@ pub(super) fn touch(call: &Call) -> Result<Work, Outcome> {
 struct Note {
     name: String,
     text: String,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    text: String,
+}
+
+pub(super) fn record(call: &Call) -> Result<Work, Outcome> {
+    let Line { text } = call.arguments()?;
+    let Some(journal) = &call.server.config.journal else {
+        return Err(Outcome::failure("there is no journal: start the server with --journal FILE"));
+    };
+    match journal.record(&text) {
+        Ok(Ok(())) => Ok(Work::text("recorded")),
+        Ok(Err(NotALine)) => Err(Outcome::failure("the text is no line, or a line of 2048 bytes and more")),
+        Err(error) => Err(Outcome::failure(&format!("not recorded: {error}"))),
+    }
 }
 
 pub(super) fn write_note(call: &Call) -> Result<Work, Outcome> {

@@ -38,11 +38,12 @@ const TRY_EVERY: Duration = Duration::from_millis(20);
 type ReadCount = fn(&RecoveryCounts) -> u64;
 
 /// What became of sessions that were lost, as metrics.
-const RECOVERIES: [(&str, ReadCount); 5] = [
+const RECOVERIES: [(&str, ReadCount); 6] = [
     ("sessions_rebuilt", |counts| counts.rebuilt.load(Ordering::Relaxed)),
     ("sessions_found_alive", |counts| counts.alive.load(Ordering::Relaxed)),
     ("sessions_rebuilt_elsewhere", |counts| counts.overtaken.load(Ordering::Relaxed)),
     ("sessions_not_compatible", |counts| counts.incompatible.load(Ordering::Relaxed)),
+    ("sessions_forgotten", |counts| counts.forgotten.load(Ordering::Relaxed)),
     ("sessions_not_reachable", |counts| counts.unreachable.load(Ordering::Relaxed)),
 ];
 

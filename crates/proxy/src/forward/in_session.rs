@@ -179,7 +179,7 @@ impl Forward {
         };
         let newest = record.as_ref().map(|record| &record.claims).filter(|kept| kept.epoch > claims.epoch);
         let place = self.place_of(newest.unwrap_or(claims));
-        if place.instance.is_none() && record.is_none() {
+        if place.instance.is_none() && record.is_none() && !self.config.store.is_shared() {
             return Err(Failure::UnknownSession);
         }
         let evicted = self.table.make_room(claims.principal)?;

@@ -29,6 +29,9 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How long a replica has the right to rebuild a session, and how often the others look whether it has.
 const CLAIM: Duration = Duration::from_secs(10);
 const CLAIM_LOOK: Duration = Duration::from_millis(50);
+/// How long it takes replicas to write again what a store has lost, with some to spare.
+const REFILL: Duration = Duration::from_secs(8);
+const REFILL_LOOK: Duration = Duration::from_millis(100);
 
 /// How often sessions were lost, and what came of it.
 #[derive(Debug, Default)]
@@ -38,8 +41,10 @@ pub struct RecoveryCounts {
     pub alive: AtomicU64,
     /// Another replica did it.
     pub overtaken: AtomicU64,
-    /// The client has to begin again: another server, another version, or nothing is known of how it began.
+    /// The client has to begin again: another server, another version, or it was ended elsewhere.
     pub incompatible: AtomicU64,
+    /// The client has to begin again: nothing is known of how the session began.
+    pub forgotten: AtomicU64,
     pub unreachable: AtomicU64,
 }
 
@@ -47,6 +52,8 @@ pub struct RecoveryCounts {
 enum Landed {
     Alive,
     Over(Verdict),
+    /// Nobody knows how the session began.
+    Forgotten,
 }
 
 /// A session that an instance has begun for us.
@@ -104,7 +111,7 @@ impl Forward {
         match landing.await {
             Ok(Landed::Alive | Landed::Over(Verdict::Rebuilt | Verdict::Overtaken)) => Ok(()),
             Ok(Landed::Over(Verdict::Unreachable(why))) => Err(out_of_time(why)),
-            Ok(Landed::Over(Verdict::Incompatible(_))) => Err(Failure::UnknownSession),
+            Ok(Landed::Over(Verdict::Incompatible(_)) | Landed::Forgotten) => Err(Failure::UnknownSession),
             // The process is ending.
             Err(_) => Err(Failure::Draining),
         }
@@ -119,6 +126,7 @@ impl Forward {
             Landed::Over(Verdict::Overtaken) => (&counts.overtaken, "overtaken"),
             Landed::Over(Verdict::Incompatible(_)) => (&counts.incompatible, "incompatible"),
             Landed::Over(Verdict::Unreachable(_)) => (&counts.unreachable, "unreachable"),
+            Landed::Forgotten => (&counts.forgotten, "forgotten"),
         };
         count.fetch_add(1, Ordering::Relaxed);
         let why = match outcome {
@@ -137,6 +145,8 @@ impl Forward {
         );
         match outcome {
             Landed::Over(Verdict::Incompatible(_)) => self.forget(session).await,
+            // Another replica may know more: it is not ended for all.
+            Landed::Forgotten => self.table.release(session.id),
             Landed::Over(Verdict::Unreachable(why)) => session.backend.failed(why),
             _ => {}
         }
@@ -149,10 +159,7 @@ impl Forward {
         if let Some(verdict) = self.overtaken(session).await {
             return Landed::Over(verdict);
         }
-        let Some(remembered) = session.backend.remembered() else {
-            let why = "nothing is known of how it began".to_owned();
-            return Landed::Over(Verdict::Incompatible(why));
-        };
+        let Some(remembered) = session.backend.remembered() else { return Landed::Forgotten };
         Landed::Over(self.rebuild(pool, session, voice, &remembered).await)
     }
 
@@ -160,10 +167,17 @@ impl Forward {
     /// rebuild. So it is where the store is away: an instance too many is better than a session too few.
     async fn overtaken(&self, session: &PinnedSession) -> Option<Verdict> {
         let (pinned, store) = (&session.backend, &self.config.store);
-        let deadline = Instant::now() + BUDGET;
+        let (deadline, refilled) = (Instant::now() + BUDGET, Instant::now() + REFILL);
         loop {
             let place = pinned.place();
+            let helpless = pinned.remembered().is_none();
             match store.get(session.id).await {
+                // Away, or it has lost the record: whoever else knows the session will write it again.
+                Ok(None) | Err(_) if helpless && store.is_shared() && Instant::now() < refilled => {
+                    sleep(REFILL_LOOK).await;
+                    continue;
+                }
+                Err(error) if helpless => return Some(Verdict::Unreachable(error.to_string())),
                 Err(error) => {
                     tracing::warn!(%error, session.id = %session.id, "rebuilt without asking the other replicas");
                     return None;

@@ -103,6 +103,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreUnavail
 pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// Writes the record of `record.claims.id`; false where `write` does not allow it.
     fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool>;
+    /// Whether other processes write to it too.
+    fn is_shared(&self) -> bool;
     /// What is known of a session; `None`: nothing, or not any more.
     fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Kept>>;
     /// The session has ended, and is not to be revived by anyone.
@@ -141,6 +143,10 @@ impl SessionStore for MemoryStore {
         // No other process: what is written is as new as it gets.
         self.records.pin().insert(record.claims.id, Arc::new(record));
         Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn get(&self, id: Uuid) -> StoreFuture<'_, Option<Kept>> {

@@ -253,12 +253,21 @@ impl<B: Send + Sync + 'static> Table<B> {
     /// Ends a session; its token opens nothing from now on. `None` if it had ended before.
     pub fn end(&self, id: Uuid) -> Option<Arc<Session<B>>> {
         self.ended.pin().insert(id, unix_seconds());
+        self.remove(id)
+    }
+
+    fn remove(&self, id: Uuid) -> Option<Arc<Session<B>>> {
         let removed = self.sessions.pin().remove(&id).cloned()?;
         self.count.fetch_sub(1, Ordering::Relaxed);
         let per_principal = self.per_principal.pin();
         per_principal.update(removed.principal, |count| count.saturating_sub(1));
         per_principal.remove_if(&removed.principal, |_, count| *count == 0).ok();
         Some(removed)
+    }
+
+    /// Serves a session no longer, without ending it: its token may open it again.
+    pub fn release(&self, id: Uuid) {
+        self.remove(id);
     }
 
     /// Ends what has been idle or has lived too long, and forgets tombstones that no valid token can reach. To be

@@ -1,0 +1,128 @@
+//! Clients that work without pause and write down what they were told.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use testkit::Connection;
+use testkit::mcp::{Seat, Session, split_url};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::check::{Call, History, Told};
+
+/// Chance that can be had again (SplitMix64).
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below this.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end.max(1)
+    }
+
+    /// One of so many.
+    pub(super) fn pick(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).unwrap_or_default()
+    }
+}
+
+/// All clients of a run.
+pub(super) struct Clients(JoinSet<anyhow::Result<History>>);
+
+/// Begins the sessions, two clients each, at any proxy.
+pub(super) async fn start(
+    urls: &[String],
+    sessions: usize,
+    seed: u64,
+    end: Instant,
+) -> anyhow::Result<Clients> {
+    let mut running = JoinSet::new();
+    for number in 0..sessions {
+        let session = Session::open(&urls[number % urls.len()]).await?;
+        for side in 0..2 {
+            let name = format!("{number}.{side}");
+            let dice = Dice::new(seed.wrapping_add(number as u64 * 2 + side));
+            let client = Client { name, session: session.seat(), urls: urls.to_vec(), dice, end };
+            running.spawn(client.work());
+        }
+    }
+    Ok(Clients(running))
+}
+
+impl Clients {
+    /// What all of them were told.
+    pub(super) async fn finish(mut self) -> anyhow::Result<History> {
+        let mut all = History::default();
+        while let Some(ended) = self.0.join_next().await {
+            let history = ended??;
+            all.calls.extend(history.calls);
+            all.broken.extend(history.broken);
+        }
+        Ok(all)
+    }
+}
+
+struct Client {
+    name: String,
+    session: Seat,
+    urls: Vec<String>,
+    dice: Dice,
+    end: Instant,
+}
+
+impl Client {
+    async fn work(mut self) -> anyhow::Result<History> {
+        let (mut history, mut number) = (History::default(), 0_u64);
+        let mut seat: Option<Session> = None;
+        while Instant::now() < self.end {
+            let mut session = match seat.take() {
+                Some(session) => session,
+                None => self.connect().await?,
+            };
+            number += 1;
+            let id = format!("{}-{number}", self.name);
+            let acts = self.dice.below(10) < 7;
+            let (method, params) = match acts {
+                true => ("tools/call", json!({"name": "record", "arguments": {"text": id}})),
+                false => ("tools/list", json!({})),
+            };
+            let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+            let begun = Instant::now();
+            let told = match session.send(&body).await {
+                Ok(answer) => Told::read(answer.status, &answer.json().unwrap_or(Value::Null), &id),
+                // The proxy was killed: whether it had passed the call on is not known.
+                Err(_) => Told::Nothing,
+            };
+            if let Told::Untrue(what) = &told {
+                history.broken.push(format!("{id} ({method}) was told {what}"));
+            }
+            if told != Told::Nothing {
+                seat = Some(session);
+            }
+            history.calls.push(Call { id, acts, told, took: begun.elapsed() });
+            sleep(Duration::from_millis(self.dice.below(20))).await;
+        }
+        Ok(history)
+    }
+
+    /// The session at any proxy that is there.
+    async fn connect(&mut self) -> anyhow::Result<Session> {
+        for _ in 0..2000 {
+            let url = &self.urls[self.dice.pick(self.urls.len())];
+            let (address, path) = split_url(url)?;
+            if let Ok(connection) = Connection::open(&address).await {
+                return Ok(self.session.take(connection, address, path));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        None.context("no proxy is there")
+    }
+}
