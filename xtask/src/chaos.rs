@@ -113,5 +113,9 @@ async fn play(args: &ChaosArgs, binary: &std::path::Path, seed: u64) -> anyhow::
     }
     let history: History = clients.finish().await?;
     let journal = cast.journal()?;
-    Ok(check::check(history, &journal, cast.deeds()))
+    let report = check::check(history, &journal, cast.deeds());
+    if !report.is_clean() {
+        println!("logs: {}", cast.keep_logs().display());
+    }
+    Ok(report)
 }

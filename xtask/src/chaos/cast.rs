@@ -97,9 +97,17 @@ impl Cast {
         let instances = instances.collect();
         let targets: Vec<String> = ports.iter().map(|port| format!("http://127.0.0.1:{port}/mcp")).collect();
         let mut roles = Vec::new();
-        for _ in 0..proxies {
+        for number in 0..proxies {
+            let log = folder.path().join(format!("proxy-{number}.log"));
             let (binary, keys, targets, port) = (binary.clone(), keys.clone(), targets.clone(), free_port()?);
-            roles.push(Role::new(port, move || proxy(&binary, &keys, &targets, port, redis_port)));
+            roles.push(Role::new(port, move || {
+                let mut command = proxy(&binary, &keys, &targets, port, redis_port);
+                let log = std::fs::File::options().create(true).append(true).open(&log);
+                if let Ok(log) = log {
+                    command.stderr(log);
+                }
+                command
+            }));
         }
         let mut cast = Self { instances, proxies: roles, redis, folder, deeds: BTreeMap::new() };
         cast.redis.start()?;
@@ -140,6 +148,11 @@ impl Cast {
     /// What was carried out, a line each.
     pub(super) fn journal(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join("journal"))?)
+    }
+
+    /// Leaves what the proxies logged for somebody to read, and says where.
+    pub(super) fn keep_logs(self) -> PathBuf {
+        self.folder.keep()
     }
 
     pub(super) fn deeds(&self) -> &BTreeMap<&'static str, usize> {

@@ -22,6 +22,9 @@ use crate::session::{Claims, Kept, Opened, SessionRecord, Write};
 use crate::upstream::Pool;
 use crate::upstream::body::Under;
 
+/// Losses that one request goes through before its client hears of it.
+const MAX_LOSSES: u32 = 8;
+
 /// What belongs to the answer to a request of a session.
 struct Answered {
     session: PinnedSession,
@@ -49,7 +52,7 @@ impl Forward {
         let in_use = self.table.enter(&session);
         let plain = outgoing.request.fields.len();
         let deletes = outgoing.request.method == HttpMethod::DELETE;
-        let mut resent = false;
+        let (mut resent, mut losses) = (false, 0);
         loop {
             let place = session.backend.place();
             if let Some(id) = message.and_then(answered_question)
@@ -88,7 +91,10 @@ impl Forward {
                 self.forget(&session).await;
                 return Ok(Response::new(Body::Empty));
             }
-            if deletes || resent {
+            // What was not carried out may be tried again and again, what may have been once.
+            losses += 1;
+            let again = if loss.is_unexecuted() { losses < MAX_LOSSES } else { !resent };
+            if deletes || !again {
                 return Err(failure);
             }
             if self.config.on_loss == OnLoss::Strict {
@@ -113,7 +119,7 @@ impl Forward {
                     other => other,
                 });
             }
-            resent = true;
+            resent |= !loss.is_unexecuted();
         }
     }
 

@@ -26,8 +26,9 @@ use crate::upstream::Pool;
 const BUDGET: Duration = Duration::from_secs(30);
 /// How long an instance may take to say whether a session lives.
 const PROBE: Duration = Duration::from_secs(2);
-/// How long a replica has the right to rebuild a session, and how often the others look whether it has.
-const CLAIM: Duration = Duration::from_secs(10);
+/// How long a replica has the right to rebuild a session without renewing it, and how often the others look whether it
+/// has. One that is killed meanwhile keeps them waiting for so long.
+const CLAIM: Duration = Duration::from_secs(3);
 const CLAIM_LOOK: Duration = Duration::from_millis(50);
 /// How long it takes replicas to write again what a store has lost, with some to spare.
 const REFILL: Duration = Duration::from_secs(8);
@@ -248,6 +249,8 @@ impl Forward {
                     self.give_up(opened.take());
                     // Jittered: many sessions were lost in the same moment.
                     sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                    // Still ours; where the store is away there is nobody to tell.
+                    let _ = self.config.store.claim(session.id, CLAIM).await;
                     Event::Rested
                 }
                 Effect::Publish => match opened.take() {
