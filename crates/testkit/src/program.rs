@@ -1,6 +1,6 @@
 //! Programs under test: started, listened to, stopped with their whole process group when dropped.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -50,6 +50,14 @@ impl Program {
                 None => bail!("the program said nothing within {PATIENCE:?}"),
             },
         }
+    }
+
+    /// Writes to its stdin, which must be a pipe.
+    ///
+    /// # Errors
+    /// It does not read.
+    pub fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        Ok(self.child.stdin.as_mut().context("its stdin is no pipe")?.write_all(text.as_bytes())?)
     }
 
     /// The URL that stands first in its output: alone on a line, or as `url` of a JSON object.

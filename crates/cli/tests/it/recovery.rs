@@ -218,53 +218,129 @@ async fn strict_sessions_are_not_rebuilt() {
     assert_eq!(error_of(&answer), (404, json!(-32001), json!(1)));
 }
 
-/// Kills somebody else's server and starts it again at the same port.
-async fn a_real_server_is_rebuilt(start: impl Fn(u16) -> Command, tool: &str, arguments: Value) {
-    let port = free_port();
-    let begin = || {
-        let mut command = start(port);
+/// Somebody else's server at a port of its own, which can be killed and started again.
+struct RealServer {
+    command: Box<dyn Fn() -> Command>,
+    port: u16,
+    program: Option<Program>,
+}
+
+impl RealServer {
+    async fn start(command: impl Fn(u16) -> Command + 'static) -> Self {
+        let port = free_port();
+        let mut server = Self { command: Box::new(move || command(port)), port, program: None };
+        server.begin();
+        server.listens().await;
+        server
+    }
+
+    /// server-everything (npm), on the TypeScript SDK.
+    async fn typescript() -> Option<Self> {
+        let node = peer("SKEP_TEST_NODE")?;
+        let modules = Path::new(&node).ancestors().nth(2).unwrap().to_owned();
+        let start = move |port: u16| {
+            let mut command = Command::new(&node);
+            command.arg("--require").arg(modules.join("../loopback.cjs"));
+            command.arg(modules.join("@modelcontextprotocol/server-everything/dist/index.js"));
+            command.arg("streamableHttp").env("PORT", port.to_string());
+            command
+        };
+        Some(Self::start(start).await)
+    }
+
+    /// A server of ours on the Python SDK.
+    async fn python() -> Option<Self> {
+        let python = peer("SKEP_TEST_PYTHON")?;
+        let start = move |port: u16| {
+            let mut command = Command::new(&python);
+            command.arg(conformance("server_py.py")).arg(port.to_string());
+            command
+        };
+        Some(Self::start(start).await)
+    }
+
+    fn begin(&mut self) {
+        let mut command = (self.command)();
         command.stdin(Stdio::null());
-        Program::start(command).unwrap()
-    };
-    let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    let mut server = begin();
-    until("the server listens", listens).await;
-    let (_skep, url) = proxy(&[&format!("http://127.0.0.1:{port}/mcp")], &[]);
+        self.program = Some(Program::start(command).unwrap());
+    }
+
+    async fn listens(&self) {
+        until("the server listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()).await;
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    /// Without warning; it is on its way back then.
+    fn kill_and_begin_again(&mut self) {
+        let mut program = self.program.take().unwrap();
+        program.signal(Signal::KILL).unwrap();
+        program.wait(Duration::from_secs(10)).unwrap();
+        self.begin();
+    }
+}
+
+fn conformance(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance").join(file)
+}
+
+async fn is_rebuilt(mut server: RealServer, tool: &str, arguments: Value) {
+    let (_skep, url) = proxy(&[&server.url()], &[]);
     let mut session = Session::open(&url).await.unwrap();
     let before = session.call(tool, arguments.clone()).await.unwrap();
-    server.signal(Signal::KILL).unwrap();
-    server.wait(Duration::from_secs(10)).unwrap();
-    let _again = begin();
+    server.kill_and_begin_again();
     assert_eq!(session.call(tool, arguments.clone()).await.unwrap(), before);
-    until("the server listens again", listens).await;
+    server.listens().await;
     assert_eq!(session.call(tool, arguments).await.unwrap(), before);
 }
 
 #[tokio::test]
 async fn a_typescript_server_that_was_killed_is_taken_up_again() {
-    let Some(node) = peer("SKEP_TEST_NODE") else { return };
-    let modules = Path::new(&node).ancestors().nth(2).unwrap().to_owned();
-    let server = modules.join("@modelcontextprotocol/server-everything/dist/index.js");
-    let loopback = modules.join("../loopback.cjs");
-    let start = |port: u16| {
-        let mut command = Command::new(&node);
-        command.arg("--require").arg(&loopback).arg(&server).arg("streamableHttp");
-        command.env("PORT", port.to_string());
-        command
-    };
-    a_real_server_is_rebuilt(start, "echo", json!({"message": "hi"})).await;
+    let Some(server) = RealServer::typescript().await else { return };
+    is_rebuilt(server, "echo", json!({"message": "hi"})).await;
 }
 
 #[tokio::test]
 async fn a_python_server_that_was_killed_is_taken_up_again() {
-    let Some(python) = peer("SKEP_TEST_PYTHON") else { return };
-    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conformance/server_py.py");
-    let start = |port: u16| {
-        let mut command = Command::new(&python);
-        command.arg(server).arg(port.to_string());
-        command
-    };
-    a_real_server_is_rebuilt(start, "add", json!({"a": 2, "b": 40})).await;
+    let Some(server) = RealServer::python().await else { return };
+    is_rebuilt(server, "add", json!({"a": 2, "b": 40})).await;
+}
+
+/// The official clients die with their server's session when they speak to it directly.
+async fn official_clients_go_on(mut server: RealServer) {
+    let (Some(node), Some(python)) = (peer("SKEP_TEST_NODE"), peer("SKEP_TEST_PYTHON")) else { return };
+    let (_skep, url) = proxy(&[&server.url()], &[]);
+    let mut clients = Vec::new();
+    for sdk in ["v1", "v2"] {
+        let mut client = Command::new(&node);
+        client.arg(conformance("survivor.mjs")).args([&url, sdk]).stdin(Stdio::piped());
+        clients.push((format!("TypeScript {sdk}"), Program::start(client).unwrap()));
+    }
+    let mut client = Command::new(&python);
+    client.arg(conformance("survivor.py")).arg(&url).stdin(Stdio::piped());
+    clients.push(("Python".to_owned(), Program::start(client).unwrap()));
+    for (name, client) in &mut clients {
+        assert_eq!(client.line().unwrap(), "ready", "{name}");
+    }
+    server.kill_and_begin_again();
+    for (name, client) in &mut clients {
+        client.say("go\n").unwrap();
+        assert_eq!(client.line().unwrap_or_default(), "ok", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn official_clients_go_on_when_a_typescript_server_is_killed() {
+    let Some(server) = RealServer::typescript().await else { return };
+    official_clients_go_on(server).await;
+}
+
+#[tokio::test]
+async fn official_clients_go_on_when_a_python_server_is_killed() {
+    let Some(server) = RealServer::python().await else { return };
+    official_clients_go_on(server).await;
 }
 
 /// A session on another proxy, or on the same one after it was started again.
