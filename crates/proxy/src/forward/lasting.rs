@@ -436,3 +436,37 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_whole_with_its_blank_line() {
+        for (text, end) in [
+            ("", None),
+            ("data: a", None),
+            ("data: a\n", None),
+            ("data: a\n\n", Some(9)),
+            ("data: a\r\n\r\n", Some(11)),
+            ("data: a\r\n\r", None),
+            ("data: a\r\r", Some(9)),
+            ("data: a\n\ndata: b\n", Some(9)),
+            ("data: a\n\ndata: b\n\n", Some(18)),
+        ] {
+            assert_eq!(last_boundary(text.as_bytes()), end, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_id_says_which_instance_it_is_of() {
+        let id = |text: &'static str| HeaderValue::from_static(text);
+        assert_eq!(backend_event_id(&id("7"), 0), Some(id("7")), "as long as it has not moved");
+        assert_eq!(backend_event_id(&id("7"), 1), None, "of an instance that is gone");
+        assert_eq!(backend_event_id(&id("skep1-7"), 1), Some(id("7")));
+        assert_eq!(backend_event_id(&id("skep1-7"), 2), None);
+        assert_eq!(backend_event_id(&id("skep1-7"), 11), None);
+        let event = Event { id: Some("7".into()), data: Bytes::from_static(b"x"), ..Event::default() };
+        assert_eq!(retold(&[event], 3), "id: skep3-7\ndata: x\n\n");
+    }
+}
