@@ -466,7 +466,8 @@ mod tests {
         assert_eq!(backend_event_id(&id("skep1-7"), 1), Some(id("7")));
         assert_eq!(backend_event_id(&id("skep1-7"), 2), None);
         assert_eq!(backend_event_id(&id("skep1-7"), 11), None);
-        let event = Event { id: Some("7".into()), data: Bytes::from_static(b"x"), ..Event::default() };
-        assert_eq!(retold(&[event], 3), "id: skep3-7\ndata: x\n\n");
+        let mut events = Vec::new();
+        Decoder::new(100).feed(b"id: 7\ndata: x\n\n", &mut events).unwrap();
+        assert_eq!(retold(&events, 3), "id: skep3-7\ndata: x\n\n");
     }
 }

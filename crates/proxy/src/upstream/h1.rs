@@ -168,4 +168,18 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), expect);
         }
     }
+
+    #[test]
+    fn lines_are_taken_out_by_their_whole_name() {
+        let mut fields = Fields::new();
+        for (name, value) in [("accept", "a"), ("accept-language", "b"), ("x-accept", "accept: c")] {
+            fields.push(&HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
+        let left = fields.without(&[b"accept"]);
+        assert_eq!(left.0, b"accept-language: b\r\nx-accept: accept: c\r\n");
+        let plain = fields.len();
+        fields.push(&HeaderName::from_static("mcp-session-id"), &HeaderValue::from_static("s"));
+        fields.truncate(plain);
+        assert_eq!(fields.len(), plain);
+    }
 }
