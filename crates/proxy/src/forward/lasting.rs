@@ -270,7 +270,7 @@ fn retold(events: &[Event], epoch: u32) -> Bytes {
         let id = event.id.as_ref().map(|id| format!("{}{id}", id_prefix(epoch)));
         sse::encode(
             &mut out,
-            (event.name != "message").then_some(&*event.name),
+            (!event.name.is_empty()).then_some(&*event.name),
             id.as_deref(),
             event.retry,
             &event.data,
