@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ use super::{Answer, ENDED, Found, OpenError, Records, Stored, Unavailable, Write
 
 /// Id to epoch, the second after which it may be forgotten, and text.
 const RECORDS: TableDefinition<'_, u128, (u32, u64, &[u8])> = TableDefinition::new("records");
+/// Bytes of pages in memory: records are read when a session is lost, not before.
+const CACHE: usize = 4 * 1024 * 1024;
 /// Writes that may wait for the writing thread.
 const WAITING: usize = 1024;
 /// Writes of one commit.
@@ -62,7 +64,8 @@ impl DiskRecords {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
         }
-        let database = Database::create(path).map_err(|error| failed(error.to_string()))?;
+        let database =
+            Builder::new().set_cache_size(CACHE).create(path).map_err(|error| failed(error.to_string()))?;
         owner_only(path).map_err(|error| failed(error.to_string()))?;
         // So that reading finds a table from the beginning.
         let prepared = database.begin_write().map_err(redb::Error::from).and_then(|transaction| {
