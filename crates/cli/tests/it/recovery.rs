@@ -56,6 +56,18 @@ async fn begun(session: &mut Session) -> u64 {
     serde_json::from_str::<Value>(text).unwrap()["sessionsBegun"].as_u64().unwrap()
 }
 
+/// All ask at once, and one backend session answers.
+async fn all_are_served_by_one(sessions: Vec<Session>) {
+    let mut running = JoinSet::new();
+    for mut session in sessions {
+        running.spawn(async move { whoami(&mut session).await });
+    }
+    let answers = running.join_all().await;
+    let seen: BTreeSet<String> =
+        answers.iter().map(|who| format!("{}/{}", who["instance"], who["sessionId"])).collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
 /// Another connection of the same session.
 async fn beside(session: &Session) -> Session {
     let connection = Connection::open(&session.address).await.unwrap();
@@ -105,17 +117,7 @@ async fn sixty_four_clients_on_one_session_make_one_new_backend_session() {
     } else {
         b.kill()
     }
-    let mut running = JoinSet::new();
-    for mut other in others {
-        running.spawn(async move { whoami(&mut other).await });
-    }
-    let seen: BTreeSet<String> = running
-        .join_all()
-        .await
-        .iter()
-        .map(|who| format!("{}/{}", who["instance"], who["sessionId"]))
-        .collect();
-    assert_eq!(seen.len(), 1, "{seen:?}");
+    all_are_served_by_one(others).await;
     assert_ne!(whoami(&mut session).await["instance"], home["instance"]);
     assert_eq!(begun(&mut session).await, 1);
 }
@@ -407,17 +409,7 @@ async fn two_replicas_make_one_new_backend_session() {
     } else {
         b.kill()
     }
-    let mut running = JoinSet::new();
-    for mut other in others {
-        running.spawn(async move { whoami(&mut other).await });
-    }
-    let seen: BTreeSet<String> = running
-        .join_all()
-        .await
-        .iter()
-        .map(|who| format!("{}/{}", who["instance"], who["sessionId"]))
-        .collect();
-    assert_eq!(seen.len(), 1, "{seen:?}");
+    all_are_served_by_one(others).await;
     assert_eq!(begun(&mut session).await, 1);
 }
 
