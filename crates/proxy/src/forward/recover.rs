@@ -22,8 +22,9 @@ use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::{Claims, Kept, SessionRecord, Write};
 use crate::upstream::Pool;
 
-/// How long a session is tried to be rebuilt, and its requests wait.
-const BUDGET: Duration = Duration::from_secs(30);
+/// How long a session is tried to be rebuilt, and its requests wait: less than the half minute after which many clients
+/// give up, so that they hear why.
+const BUDGET: Duration = Duration::from_secs(20);
 /// How long an instance may take to say whether a session lives.
 const PROBE: Duration = Duration::from_secs(2);
 /// How long a replica has the right to rebuild a session without renewing it, and how often the others look whether it
