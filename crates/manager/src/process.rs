@@ -87,7 +87,12 @@ impl ProcessConnect {
             held: None,
         };
         let stdout = FirstWords { inner: stdout, spoke: Arc::clone(&self.spoke) };
-        Ok(proxy::stdio::channel_over(stdout, stdin, self.max_line, Box::new(guard)))
+        let process = Arc::clone(&guard.process);
+        let pid = process.pid();
+        let unread = move |stdin: &_| process.unread(stdin);
+        let mut channel = proxy::stdio::channel_over(stdout, stdin, self.max_line, Box::new(guard), unread);
+        channel.process = Some(pid);
+        Ok(channel)
     }
 
     fn not_started(&self, error: &SpawnError) -> ConnectError {

@@ -17,6 +17,7 @@ use middleware::tools::ToolPolicy;
 use model::WorkloadName;
 use proxy::bridge::Paths;
 use proxy::endpoint::{Endpoint, EndpointError};
+use proxy::forward::OnLoss;
 use proxy::listener::{BindError, Drained, Listener, ListenerConfig, ServerTls, ServerTlsError};
 use proxy::resolve::ResolveError;
 use proxy::session::Limits;
@@ -66,10 +67,16 @@ pub struct ServeSettings {
     pub allowed_origins: Vec<String>,
     pub tools: Option<Arc<ToolPolicy>>,
     pub keys: KeySource,
-    /// Where the sessions of an HTTP server are kept.
+    /// Where sessions are kept.
     pub store: StoreSource,
     pub body: BodyLimits,
     pub sessions: Limits,
+    /// What becomes of a session that its server has lost.
+    pub on_loss: OnLoss,
+    /// A process of one session is let go when that was not used for so long.
+    pub sleep_after: Option<Duration>,
+    /// Bytes that the processes of all sessions may use before those of unused ones are let go.
+    pub memory: Option<u64>,
     /// Before the paths that HTTP+SSE clients are told.
     pub endpoint_prefix: String,
     /// For requests under way when it is told to stop.

@@ -35,8 +35,6 @@ pub struct HttpTarget {
     pub ca_file: Option<PathBuf>,
     /// Only POST, no sessions.
     pub stateless: bool,
-    /// What becomes of a session that the backend has lost.
-    pub on_loss: proxy::forward::OnLoss,
 }
 
 /// How a server is spoken to over HTTP.

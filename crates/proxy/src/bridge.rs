@@ -6,13 +6,16 @@
 //!
 //! INVARIANT: nothing of one session reaches another.
 //!
-//! Deliberately absent: starting processes (that is what [`Connect`] is for), restarting a session's server under it,
-//! and translating between the eras.
+//! A session outlives its server: `docs/design/recovery.md` says how ([`child`] does it, [`kept`] keeps sessions beyond this
+//! process).
+//!
+//! Deliberately absent: starting processes (that is what [`Connect`] is for), and translating between the eras.
 
 mod answer;
 mod child;
 mod events;
 mod keeper;
+mod kept;
 mod modern;
 mod mux;
 mod pool;
@@ -23,6 +26,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,18 +36,22 @@ use http::{Response, StatusCode};
 use mcp::message::Kind;
 use mcp::{Era, ErrorReply};
 use model::PrincipalDigest;
+use parking_lot::Mutex;
 use telemetry::Tasks;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::body::Body;
 use crate::call::Call;
 use crate::channel::{Channel, Connect};
 use crate::failure::{Failure, FailureClass, refused};
-use crate::forward::Patience;
-use crate::session::{KeyRing, Limits, Pin, RouteId, Session, Table};
+use crate::forward::{OnLoss, Patience};
+use crate::recovery::history::RecoveryCounts;
+use crate::recovery::remembered::Remembered;
+use crate::session::{KeyRing, Limits, Pin, RouteId, Session, SessionStore, Table};
 use answer::Backend;
-use child::Child;
+use child::{Child, Revival};
 use keeper::Keeper;
 use mux::{ClientKey, Sharing};
 use pool::Pool;
@@ -83,6 +91,22 @@ pub struct BridgeConfig {
     pub paths: Paths,
     /// Whether HTTP+SSE (2024-11-05) is served too.
     pub allow_sse: bool,
+    /// What becomes of sessions whose server has ended.
+    pub on_loss: OnLoss,
+    /// Where sessions are kept beyond this process.
+    pub store: Arc<dyn SessionStore>,
+    /// A server of one session is let go when that was not used for so long; the session stays.
+    pub sleep_after: Option<Duration>,
+    /// What all servers together may use before those of unused sessions are let go.
+    pub memory: Option<MemoryBudget>,
+}
+
+/// How much memory servers may use.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBudget {
+    pub bytes: u64,
+    /// What each uses now, by [`Channel::process`].
+    pub measure: fn() -> HashMap<u32, u64>,
 }
 
 /// The endpoints' paths, as clients ask for them.
@@ -117,6 +141,10 @@ struct Served {
     child: Arc<Child>,
     client: ClientKey,
     front: Front,
+    /// What the client has said that another process would have to know; `None`: its session ends with this one.
+    remembered: Mutex<Option<Remembered>>,
+    /// How often it was taken up by another process.
+    epoch: u32,
 }
 
 /// The bridge in front of one server, shared by all workers.
@@ -127,12 +155,15 @@ pub struct Bridge {
     /// Servers for one session each.
     pool: Arc<Pool>,
     /// Servers for all.
-    common: Pool,
+    common: Arc<Pool>,
     shared: Keeper<shared::Ready>,
     modern: Keeper<modern::Probed>,
     tasks: Tasks,
     draining: CancellationToken,
     dropped: Arc<AtomicU64>,
+    recoveries: Arc<RecoveryCounts>,
+    /// Sessions that the store does not have as they are.
+    unsaved: Mutex<HashSet<Uuid>>,
 }
 
 impl fmt::Debug for Bridge {
@@ -159,7 +190,10 @@ impl Bridge {
         let mut limits = config.limits;
         let (warm, most) = match config.mode {
             Mode::PerSession { warm, max_children } => {
-                limits.sessions = limits.sessions.min(max_children.max(1));
+                // Where servers can be let go, there may be more sessions than servers.
+                if config.on_loss == OnLoss::Strict {
+                    limits.sessions = limits.sessions.min(max_children.max(1));
+                }
                 (warm, max_children)
             }
             Mode::Shared => (0, 0),
@@ -167,7 +201,7 @@ impl Bridge {
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), limits);
         Arc::new(Self {
             pool: Arc::new(Pool::new(Arc::clone(&backend.name), Arc::clone(&connect), warm, most)),
-            common: Pool::new(Arc::clone(&backend.name), connect, 0, COMMON),
+            common: Arc::new(Pool::new(Arc::clone(&backend.name), connect, 0, COMMON)),
             config,
             backend,
             table: Arc::new(table),
@@ -176,7 +210,15 @@ impl Bridge {
             tasks: Tasks::new(),
             draining: CancellationToken::new(),
             dropped: Arc::default(),
+            recoveries: Arc::default(),
+            unsaved: Mutex::default(),
         })
+    }
+
+    /// How often servers ended under their sessions, and what came of it.
+    #[must_use]
+    pub fn recoveries(&self) -> &Arc<RecoveryCounts> {
+        &self.recoveries
     }
 
     /// Answers one request, on the runtime of the calling worker.
@@ -232,8 +274,10 @@ impl Bridge {
     pub async fn maintenance(&self) {
         loop {
             for session in self.table.sweep() {
-                end(&session, "the session was idle");
+                self.forget(&session, "the session was idle").await;
             }
+            self.let_go_of_unused();
+            self.tell_store_of_use().await;
             while !self.draining.is_cancelled() && self.pool.refill().await {}
             tokio::select! {
                 () = self.draining.cancelled() => break,
@@ -289,15 +333,31 @@ impl Bridge {
         }
     }
 
-    /// Takes charge of a channel: a task of this runtime moves its messages until it ends.
-    fn start(&self, channel: Channel, sharing: Sharing) -> Arc<Child> {
-        let child = Child::new(Arc::clone(&self.backend.name), sharing, &channel, Arc::clone(&self.dropped));
+    /// Takes charge of a channel, or of what waits for one: a task of this runtime looks after it until it ends.
+    fn start(&self, channel: Option<Channel>, sharing: Sharing) -> Arc<Child> {
+        let backend = self.backend.clone();
+        let child = Child::new(backend, sharing, channel.as_ref(), Arc::clone(&self.dropped));
+        let revival = Revival {
+            pool: Arc::clone(if sharing == Sharing::Own { &self.pool } else { &self.common }),
+            on_loss: self.config.on_loss,
+            patience: self.config.patience.handshake,
+            counts: Arc::clone(&self.recoveries),
+            make_room: {
+                let (pool, table) = (Arc::clone(&self.pool), Arc::clone(&self.table));
+                Arc::new(move || kept::let_go_for_another(&pool, &table))
+            },
+        };
         let (running, table) = (Arc::clone(&child), Arc::clone(&self.table));
+        let store = Arc::clone(&self.config.store);
+        let draining = self.draining.clone();
         self.tasks.spawn("bridge", async move {
-            let reason = Arc::clone(&running).run(channel).await;
+            let reason = running.live(channel, revival).await;
             tracing::debug!(%reason, "server ended");
             for id in running.take_session_ids() {
-                table.end(id);
+                let ended_here = table.end(id).is_some();
+                if ended_here && !draining.is_cancelled() {
+                    kept::end(&*store, id).await;
+                }
             }
         });
         child
@@ -305,8 +365,8 @@ impl Bridge {
 
     /// A server for one session, and the session's place in it. Idle sessions end where there is no room.
     async fn own_child(&self, principal: PrincipalDigest) -> Result<Arc<Child>, Failure> {
-        let evicted = self.table.make_room(principal)?;
-        evicted.iter().for_each(|session| end(session, "it made room for another session"));
+        self.make_room(principal).await?;
+        kept::let_go_for_another(&self.pool, &self.table);
         let channel = self.pool.take().await?;
         if matches!(self.config.mode, Mode::PerSession { warm: 1.., .. }) {
             // From here, so that the next session of this worker finds one whose messages stay on this thread.
@@ -315,24 +375,46 @@ impl Bridge {
                 pool.refill().await;
             });
         }
-        Ok(self.start(channel, Sharing::Own))
+        Ok(self.start(Some(channel), Sharing::Own))
+    }
+
+    async fn make_room(&self, principal: PrincipalDigest) -> Result<(), Failure> {
+        for session in self.table.make_room(principal)? {
+            self.forget(&session, "it made room for another session").await;
+        }
+        Ok(())
     }
 
     /// Begins the session of a client and gives its token.
-    fn begin(
+    async fn begin(
         &self,
         served: Served,
         principal: PrincipalDigest,
     ) -> Result<crate::session::table::Begun<Served>, Failure> {
-        let pin = Pin { address: ([0, 0, 0, 0], 0).into(), identity: 0 };
         let (child, client) = (Arc::clone(&served.child), served.client);
-        let begun = self.table.begin(principal, pin, b"", served)?;
-        begun.evicted.iter().for_each(|session| end(session, "it made room for another session"));
+        let begun = self.table.begin(principal, nowhere(), b"", served)?;
+        for session in &begun.evicted {
+            self.forget(session, "it made room for another session").await;
+        }
         if !child.name_session(client, begun.session.id) {
             self.table.end(begun.session.id);
         }
+        self.keep(&begun.session).await;
         Ok(begun)
     }
+
+    /// A session that the table has ended.
+    async fn forget(&self, session: &Session<Served>, reason: &str) {
+        end(session, reason);
+        if session.backend.is_kept() {
+            kept::end(&*self.config.store, session.id).await;
+        }
+    }
+}
+
+/// Where a session is pinned to that has no instance.
+fn nowhere() -> Pin {
+    Pin { address: ([0, 0, 0, 0], 0).into(), identity: 0 }
 }
 
 /// Ends the server's side of a session that the table has ended.

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that may wait in each direction. Full means: the sender waits.
 pub const CHANNEL_DEPTH: usize = 64;
@@ -28,6 +28,30 @@ pub struct Channel {
     pub incoming: mpsc::Receiver<Bytes>,
     /// Whatever must live as long as the channel.
     pub guard: Box<dyn Guard>,
+    /// The process behind it, if it is one of this machine: the id of its group.
+    pub process: Option<u32>,
+    /// What was never delivered.
+    pub undelivered: Undelivered,
+}
+
+/// Messages that a channel took and of which nothing whole reached the server: it cannot have acted on them.
+#[derive(Debug, Default)]
+pub struct Undelivered(Option<oneshot::Receiver<Vec<Bytes>>>);
+
+impl Undelivered {
+    /// To be told once, when nothing more is written.
+    pub(crate) fn told_by() -> (oneshot::Sender<Vec<Bytes>>, Self) {
+        let (tell, told) = oneshot::channel();
+        (tell, Self(Some(told)))
+    }
+
+    /// Waits until nothing more is written, which is after all senders are gone. Empty where that is not known.
+    pub(crate) async fn get(self) -> Vec<Bytes> {
+        match self.0 {
+            Some(told) => told.await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
 }
 
 /// Something that is dropped when a server is gone.

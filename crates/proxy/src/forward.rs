@@ -32,6 +32,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::instance::{Instance, Instances};
+use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::{KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write};
 use crate::upstream::body::{Under, UpstreamBody};
@@ -39,7 +40,6 @@ use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 pub(crate) use lasting::Lasting;
 pub use pinned::Pinned;
 use pinned::Place;
-pub use recover::RecoveryCounts;
 
 /// Answers up to this size are read in one piece if they came in one piece.
 const READ_AHEAD: u64 = 64 * 1024;
@@ -134,7 +134,7 @@ pub struct Forward {
     table: Table<Pinned>,
     farewells: mpsc::Sender<Farewell>,
     last_agreed: ArcSwapOption<Agreed>,
-    recoveries: RecoveryCounts,
+    recoveries: Arc<RecoveryCounts>,
     /// Sessions whose record the store does not have yet.
     unsaved: Mutex<HashSet<Uuid>>,
 }
@@ -158,7 +158,7 @@ impl Forward {
     pub fn new(config: ForwardConfig) -> (Arc<Self>, Farewells) {
         let (farewells, queue) = mpsc::channel(FAREWELLS);
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
-        let (last_agreed, recoveries) = (ArcSwapOption::empty(), RecoveryCounts::default());
+        let (last_agreed, recoveries) = (ArcSwapOption::empty(), Arc::<RecoveryCounts>::default());
         (
             Arc::new(Self { config, table, farewells, last_agreed, recoveries, unsaved: Mutex::default() }),
             queue,
@@ -173,7 +173,7 @@ impl Forward {
 
     /// How often sessions were lost, and what came of it.
     #[must_use]
-    pub fn recoveries(&self) -> &RecoveryCounts {
+    pub fn recoveries(&self) -> &Arc<RecoveryCounts> {
         &self.recoveries
     }
 

@@ -27,3 +27,4 @@ pub use body::Body;
 pub use call::Call;
 pub use channel::{Channel, Connect, ConnectError};
 pub use failure::Failure;
+pub use recovery::history;

@@ -3,6 +3,7 @@
 //!
 //! `docs/design/recovery.md` has the state diagram and the guarantees. Who sends and waits is [`crate::forward`].
 
+pub mod history;
 pub(crate) mod loss;
 pub(crate) mod machine;
 pub(crate) mod remembered;

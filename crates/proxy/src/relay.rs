@@ -38,9 +38,10 @@ pub async fn relay(
     server: &dyn Connect,
     max_line: usize,
 ) -> Result<RelayEnd, ConnectError> {
-    let Channel { outgoing, incoming, mut guard } = server.open().await?;
+    let Channel { outgoing, incoming, mut guard, .. } = server.open().await?;
     let mut reading = std::pin::pin!(read_lines(from_client, max_line, outgoing));
-    let mut writing = std::pin::pin!(write_lines(to_client, incoming));
+    let writing = async { write_lines(to_client, incoming).await.map_err(|broken| broken.error) };
+    let mut writing = std::pin::pin!(writing);
     let read = tokio::select! {
         written = &mut writing => return Ok(ended(written, guard.why_closed().await)),
         read = &mut reading => read,

@@ -32,7 +32,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use telemetry::Tasks;
 use tokio::sync::mpsc;
 
-use crate::channel::{CHANNEL_DEPTH, Channel, Connect, ConnectError};
+use crate::channel::{CHANNEL_DEPTH, Channel, Connect, ConnectError, Undelivered};
 use crate::forward::Patience;
 use crate::instance::Instances;
 use crate::upstream::Pool;
@@ -55,6 +55,9 @@ pub struct RemoteConfig {
     pub patience: Patience,
     /// Longer messages from the server are errors. In bytes.
     pub max_message: usize,
+    /// Whether requests under way are answered with an error when the server is lost; false where the owner of the
+    /// channel knows of them and does better.
+    pub answers_lost: bool,
 }
 
 impl RemoteConfig {
@@ -63,7 +66,13 @@ impl RemoteConfig {
     pub fn new(name: impl Into<String>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_static("skep"));
-        Self { name: name.into(), headers, patience: Patience::default(), max_message: DEFAULT_MAX_MESSAGE }
+        Self {
+            name: name.into(),
+            headers,
+            patience: Patience::default(),
+            max_message: DEFAULT_MAX_MESSAGE,
+            answers_lost: true,
+        }
     }
 }
 
@@ -76,6 +85,7 @@ impl fmt::Debug for RemoteConfig {
             .field("headers", &headers)
             .field("patience", &self.patience)
             .field("max_message", &self.max_message)
+            .field("answers_lost", &self.answers_lost)
             .finish()
     }
 }
@@ -103,7 +113,11 @@ fn ends() -> (Channel, Inbox, mpsc::Receiver<bytes::Bytes>) {
     let (outgoing, taken) = mpsc::channel(CHANNEL_DEPTH);
     let (passed, incoming) = mpsc::channel(CHANNEL_DEPTH);
     let guard = Box::new(RemoteGuard::new(Arc::clone(&over)));
-    (Channel { outgoing, incoming, guard }, Inbox::new(passed, over), taken)
+    (
+        Channel { outgoing, incoming, guard, process: None, undelivered: Undelivered::default() },
+        Inbox::new(passed, over),
+        taken,
+    )
 }
 
 /// A Streamable HTTP server. Each channel is a client of its own: its session, its streams.

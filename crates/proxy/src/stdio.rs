@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: processes. Who owns the other end, and why it closed, is the guard's to say.
 
+use std::collections::VecDeque;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
@@ -14,13 +15,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use crate::channel::{CHANNEL_DEPTH, Channel, Guard};
+use crate::channel::{CHANNEL_DEPTH, Channel, Guard, Undelivered};
 
 /// How much room a read gets: little for a quiet stream, more as long as reads fill what they get.
 const LEAST_ROOM: usize = 8 * 1024;
 const MOST_ROOM: usize = 256 * 1024;
 /// Messages from this size on are written from where they lie instead of being copied together with others.
 const LARGE: usize = 16 * 1024;
+/// What a pipe holds (pipe(7)), at least.
+const PIPE: usize = 64 * 1024;
 /// Of a line that is no message, this much is shown in the log.
 const PREVIEW: usize = 80;
 
@@ -36,12 +39,14 @@ pub enum ReadEnd {
 }
 
 /// A channel over the two pipes of a server. Its tasks end, and the pipes close, when the channel is dropped; the pipe
-/// to the server alone closes when `outgoing` is dropped.
-pub fn channel_over(
+/// to the server alone closes when `outgoing` is dropped. `unread` tells, when no more is written, how many of the bytes
+/// at the end nobody has read or will.
+pub fn channel_over<W: AsyncWrite + Send + Unpin + 'static>(
     reader: impl AsyncRead + Send + 'static,
-    writer: impl AsyncWrite + Send + 'static,
+    mut writer: W,
     max_line: usize,
     guard: Box<dyn Guard>,
+    unread: impl FnOnce(&W) -> usize + Send + 'static,
 ) -> Channel {
     let (outgoing, to_write) = mpsc::channel(CHANNEL_DEPTH);
     let (read, incoming) = mpsc::channel(CHANNEL_DEPTH);
@@ -49,14 +54,27 @@ pub fn channel_over(
         let end = read_lines(reader, max_line, read).await;
         tracing::debug!(?end, "reading from the server ended");
     };
+    let (tell, undelivered) = Undelivered::told_by();
     let writing = async move {
-        if let Err(error) = write_lines(writer, to_write).await {
+        let mut recent = Recent::default();
+        let ended = write_from(&mut writer, to_write, &mut recent).await;
+        let mut undelivered = recent.last(unread(&writer));
+        let closed = match ended {
+            Ok(()) => writer.shutdown().await,
+            Err(Broken { error, undelivered: more }) => {
+                undelivered.extend(more);
+                Err(error)
+            }
+        };
+        if let Err(error) = closed {
             tracing::debug!(%error, "writing to the server ended");
         }
+        // Nobody may want to know.
+        let _ = tell.send(undelivered);
     };
     tokio::spawn(reading.in_current_span());
     tokio::spawn(writing.in_current_span());
-    Channel { outgoing, incoming, guard }
+    Channel { outgoing, incoming, guard, process: None, undelivered }
 }
 
 /// Reads messages until the stream ends or nobody wants them. A line over `max_line` bytes is passed over with a
@@ -94,33 +112,130 @@ pub async fn read_lines(reader: impl AsyncRead, max_line: usize, to: mpsc::Sende
     }
 }
 
+/// Writing came to an end before the messages did.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Broken {
+    /// What the stream says.
+    pub error: io::Error,
+    /// The messages whose lines were not written to their ends, oldest first.
+    pub undelivered: Vec<Bytes>,
+}
+
 /// Writes messages, one a line, until there are no more; then closes the stream. Whatever waits is written at once.
 ///
 /// # Errors
-/// What the stream says.
-pub async fn write_lines(writer: impl AsyncWrite, mut from: mpsc::Receiver<Bytes>) -> io::Result<()> {
+/// [`Broken`].
+pub async fn write_lines(writer: impl AsyncWrite, from: mpsc::Receiver<Bytes>) -> Result<(), Broken> {
     let mut writer = std::pin::pin!(writer);
+    write_from(&mut writer, from, &mut Recent::default()).await?;
+    writer.shutdown().await.map_err(|error| Broken { error, undelivered: Vec::new() })
+}
+
+/// What was written last: as much as a pipe holds.
+#[derive(Debug, Default)]
+struct Recent {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn add(&mut self, message: Bytes) {
+        self.bytes += message.len() + 1;
+        self.messages.push_back(message);
+        while let Some(oldest) = self.messages.front().filter(|oldest| self.bytes - oldest.len() > PIPE) {
+            self.bytes -= oldest.len() + 1;
+            self.messages.pop_front();
+        }
+    }
+
+    /// The messages that have a part in the last `bytes` bytes.
+    fn last(self, bytes: usize) -> Vec<Bytes> {
+        let mut before = 0;
+        let mut last: Vec<Bytes> = Vec::new();
+        for message in self.messages.into_iter().rev() {
+            if before >= bytes {
+                break;
+            }
+            before += message.len() + 1;
+            last.push(message);
+        }
+        last.reverse();
+        last
+    }
+}
+
+async fn write_from<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    mut from: mpsc::Receiver<Bytes>,
+    recent: &mut Recent,
+) -> Result<(), Broken> {
+    let mut writer = Counting { writer, written: 0 };
     let mut waiting = Vec::with_capacity(CHANNEL_DEPTH);
     let mut buffer = BytesMut::new();
     while from.recv_many(&mut waiting, CHANNEL_DEPTH).await > 0 {
-        for message in waiting.drain(..) {
-            if message.len() < LARGE || has_line_end(&message) {
-                append(&mut buffer, &message);
-            } else {
-                writer.write_all(&buffer).await?;
-                buffer.clear();
-                writer.write_all(&message).await?;
-                buffer.extend_from_slice(b"\n");
+        writer.written = 0;
+        if let Err(error) = write_batch(&mut writer, &waiting, &mut buffer).await {
+            let (mut end, mut undelivered) = (0, Vec::new());
+            for message in waiting {
+                end += message.len() + 1;
+                if end <= writer.written {
+                    recent.add(message);
+                } else {
+                    undelivered.push(message);
+                }
             }
+            from.close();
+            undelivered.extend(std::iter::from_fn(|| from.try_recv().ok()));
+            return Err(Broken { error, undelivered });
         }
-        writer.write_all(&buffer).await?;
-        writer.flush().await?;
+        waiting.drain(..).for_each(|message| recent.add(message));
         buffer.clear();
         if buffer.capacity() > MOST_ROOM {
             buffer = BytesMut::new();
         }
     }
-    writer.shutdown().await
+    Ok(())
+}
+
+/// A stream, and how much of a batch it has taken.
+struct Counting<'a, W> {
+    writer: &'a mut W,
+    written: usize,
+}
+
+impl<W: AsyncWrite + Unpin> Counting<'_, W> {
+    async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.writer.write(bytes).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                taken => {
+                    self.written += taken;
+                    bytes = &bytes[taken..];
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn write_batch<W: AsyncWrite + Unpin>(
+    writer: &mut Counting<'_, W>,
+    messages: &[Bytes],
+    buffer: &mut BytesMut,
+) -> io::Result<()> {
+    for message in messages {
+        if message.len() < LARGE || has_line_end(message) {
+            append(buffer, message);
+        } else {
+            writer.write_all(buffer).await?;
+            buffer.clear();
+            writer.write_all(message).await?;
+            buffer.extend_from_slice(b"\n");
+        }
+    }
+    writer.write_all(buffer).await?;
+    writer.writer.flush().await
 }
 
 /// Adds a message and the end of its line. Line ends inside can only be white space between tokens.
@@ -175,11 +290,41 @@ mod tests {
     fn connected(size: usize, max_line: usize) -> (Channel, DuplexStream, DuplexStream) {
         let (stdin, to_server) = duplex(size);
         let (stdout, from_server) = duplex(size);
-        (channel_over(from_server, to_server, max_line, Box::new(NoGuard)), stdin, stdout)
+        (channel_over(from_server, to_server, max_line, Box::new(NoGuard), |_| 0), stdin, stdout)
     }
 
     async fn soon<T>(future: impl Future<Output = T>) -> T {
         timeout(Duration::from_secs(10), future).await.expect("within ten seconds")
+    }
+
+    #[tokio::test]
+    async fn what_nobody_read_to_its_end_comes_back() {
+        // A pipe of ten bytes whose reader leaves after the first message and a half.
+        let (mut reader, writer) = duplex(10);
+        let (to, from) = mpsc::channel(8);
+        for text in ["{1}", "{22}", "{333}", "{4444}"] {
+            to.send(Bytes::from(text)).await.unwrap();
+        }
+        let writing = tokio::spawn(write_lines(writer, from));
+        let mut read = [0; 6];
+        reader.read_exact(&mut read).await.unwrap();
+        drop(reader);
+        let broken = soon(writing).await.unwrap().unwrap_err();
+        // Of what was written but not read, only the pipe itself knows.
+        assert!(broken.undelivered.ends_with(&[Bytes::from("{4444}")]), "{broken:?}");
+        let mut recent = Recent::default();
+        ["{1}", "{22}", "{333}"].into_iter().for_each(|text| recent.add(Bytes::from(text)));
+        assert_eq!(recent.last(7), ["{22}", "{333}"]);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_last_is_kept_as_far_as_a_pipe_goes() {
+        let mut recent = Recent::default();
+        for number in 0..300 {
+            recent.add(Bytes::from(format!("{number}{}", "x".repeat(1000))));
+        }
+        assert!(recent.bytes >= PIPE && recent.bytes <= PIPE + 2048, "{}", recent.bytes);
+        assert!(recent.last(1)[0].starts_with(b"299"));
     }
 
     #[tokio::test]
@@ -248,8 +393,8 @@ mod tests {
                 let (mut end, from_server) = duplex(pipe);
                 let (to_server, echoed) = duplex(pipe);
                 // Read by one channel, written by another: what comes out is what went in.
-                let mut first = channel_over(from_server, tokio::io::sink(), 50_000, Box::new(NoGuard));
-                let mut second = channel_over(echoed, to_server, 50_000, Box::new(NoGuard));
+                let mut first = channel_over(from_server, tokio::io::sink(), 50_000, Box::new(NoGuard), |_| 0);
+                let mut second = channel_over(echoed, to_server, 50_000, Box::new(NoGuard), |_| 0);
                 let write = async {
                     let (mut rest, mut turn) = (text.as_bytes(), 0);
                     while !rest.is_empty() {

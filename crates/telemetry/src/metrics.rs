@@ -10,7 +10,8 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -112,6 +113,17 @@ impl Metrics {
         self.registry.write().register_collector(Box::new(gauge));
     }
 
+    /// Adds counters that are read when somebody asks: each with its labels, whose set of values must be closed.
+    pub fn counters(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<(Labels, u64)> + Send + Sync + 'static,
+    ) {
+        let counters = ReadCounters { name, help, read: Box::new(read) };
+        self.registry.write().register_collector(Box::new(counters));
+    }
+
     /// The whole set as OpenMetrics text.
     ///
     /// # Errors
@@ -120,6 +132,32 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registry.read())?;
         Ok(out)
+    }
+}
+
+/// Names and values.
+pub type Labels = Vec<(&'static str, &'static str)>;
+
+struct ReadCounters {
+    name: &'static str,
+    help: &'static str,
+    read: Box<dyn Fn() -> Vec<(Labels, u64)> + Send + Sync>,
+}
+
+impl fmt::Debug for ReadCounters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadCounters").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for ReadCounters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Counter)?;
+        for (labels, value) in (self.read)() {
+            let counter = ConstCounter::new(value);
+            counter.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -156,6 +194,7 @@ mod tests {
         metrics.request("tools/call", &cells, 502, Duration::from_millis(3));
         metrics.refusal("unreachable");
         metrics.gauge("sessions", "Sessions open", || 7);
+        metrics.counters("recoveries", "Sessions lost", || vec![(vec![("cause", "ended")], 3)]);
         let text = metrics.encode().unwrap();
         for line in [
             r#"skep_http_requests_total{method="tools/call",outcome="success"} 2"#,
@@ -163,6 +202,7 @@ mod tests {
             r#"skep_http_request_duration_seconds_count{method="tools/call"} 3"#,
             r#"skep_http_refusals_total{class="unreachable"} 1"#,
             "skep_sessions 7",
+            r#"skep_recoveries_total{cause="ended"} 3"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

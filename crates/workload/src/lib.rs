@@ -2,6 +2,7 @@
 //! nothing of it is left behind.
 //!
 //! - [`process`] — one run of a command: spawn, stop, wait; its whole process group is the unit.
+//! - [`memory`] — how much of it process groups use.
 //! - [`log`] — the last lines it wrote.
 //! - [`supervisor`] — one command kept running, for servers that serve HTTP themselves.
 //! - [`backoff`] — when the supervisor tries again, and when it gives up.
@@ -11,6 +12,7 @@
 
 pub mod backoff;
 pub mod log;
+pub mod memory;
 pub mod process;
 pub mod supervisor;
 

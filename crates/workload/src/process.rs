@@ -129,6 +129,14 @@ impl Process {
         *self.done.borrow()
     }
 
+    /// How many bytes at the end of what was written to it nobody has read, and nobody will: none as long as it runs.
+    #[must_use]
+    pub fn unread(&self, stdin: &ChildStdin) -> usize {
+        // What is left in a pipe without a reader stays there (FIONREAD of pipe(7), on either end).
+        let left = || rustix::io::ioctl_fionread(stdin).ok().and_then(|bytes| usize::try_from(bytes).ok());
+        self.exit().and_then(|_| left()).unwrap_or(0)
+    }
+
     /// At most the last `count` lines of its log, oldest first.
     #[must_use]
     pub fn stderr_tail(&self, count: usize) -> Vec<String> {

@@ -65,7 +65,10 @@ pub(crate) struct SessionArgs {
     /// Default: a file of skep's own
     #[arg(long, env = "SKEP_SESSION_KEY_FILE", value_name = "FILE")]
     pub(crate) session_key_file: Option<PathBuf>,
-    /// Where sessions with an HTTP server are kept: redis://… or rediss://…, which replicas share, file:PATH, or memory.
+    /// What becomes of a session whose server was lost
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = LossPolicy::Rebuild)]
+    pub(crate) on_session_loss: LossPolicy,
+    /// Where sessions are kept: redis://… or rediss://…, which replicas share, file:PATH, or memory.
     /// Default: a file of skep's own
     #[arg(long, env = "SKEP_SESSION_STORE", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
@@ -96,9 +99,6 @@ pub(crate) struct RemoteArgs {
     /// The server keeps no sessions: serve POST only
     #[arg(long)]
     pub(crate) stateless: bool,
-    /// What becomes of a session that the server has lost
-    #[arg(long, value_name = "POLICY", value_enum, default_value_t = LossPolicy::Rebuild)]
-    pub(crate) on_session_loss: LossPolicy,
 }
 
 /// What becomes of a session that the server has lost.
@@ -190,6 +190,13 @@ pub(crate) struct RunArgs {
     /// Processes of a stdio server at once, the ready ones included
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) max_processes: usize,
+    /// A process of a stdio server is let go when its session was not used for this long, and started again when it is;
+    /// 0: never. The session stays
+    #[arg(long, value_parser = duration, default_value = "30min", value_name = "DURATION")]
+    pub(crate) sleep_after: Duration,
+    /// Memory in MiB that the processes of a stdio server may use together before those of unused sessions are let go
+    #[arg(long, value_name = "MIB")]
+    pub(crate) max_memory: Option<u64>,
     /// How long a process may take to leave before it is killed
     #[arg(long, value_parser = duration, default_value = "10s", value_name = "DURATION")]
     pub(crate) grace: Duration,

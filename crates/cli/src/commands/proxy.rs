@@ -32,6 +32,9 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
         store: serve::store(&args.sessions)?,
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
+        on_loss: args.sessions.on_session_loss.into(),
+        sleep_after: None,
+        memory: None,
         endpoint_prefix: String::new(),
         drain: args.listen.drain,
         allowed_hosts: args.listen.allowed_hosts,
@@ -42,7 +45,6 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
             headers: headers::parse(&args.remote.remote_forward_headers)?,
             ca_file: args.remote.remote_ca_file,
             stateless: args.remote.stateless,
-            on_loss: args.remote.on_session_loss.into(),
         }),
     };
     serve::serve(settings, &telling)

@@ -83,6 +83,9 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         store: serve::store(&args.sessions)?,
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
+        on_loss: args.sessions.on_session_loss.into(),
+        sleep_after: Some(args.sleep_after).filter(|after| !after.is_zero()),
+        memory: args.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
         endpoint_prefix: endpoint_prefix(&args.endpoint_prefix)?,
         drain: args.listen.drain,
     };
@@ -132,7 +135,6 @@ fn target(args: &RunArgs, source: &Source) -> anyhow::Result<Target> {
             headers: headers::parse(&args.remote.remote_forward_headers)?,
             ca_file: args.remote.remote_ca_file.clone(),
             stateless: args.remote.stateless,
-            on_loss: args.remote.on_session_loss.into(),
         })
     };
     if let Source::Url(url) = source {

@@ -1,16 +1,15 @@
 //! `skep run` in front of stdio servers: a process for each session, what the server says reaches the right client, and
-//! the end of a process is the end of its session only.
+//! a session that ends takes its process along.
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::Connection;
 use testkit::mcp::Session;
 
-use crate::harness::{Listener, children, error_of, run, until};
+use crate::harness::{Listener, children, run, until};
 
-async fn pid_of(session: &mut Session) -> u32 {
+pub(crate) async fn pid_of(session: &mut Session) -> u32 {
     let who: Value = serde_json::from_str(&session.call("whoami", json!({})).await.unwrap()).unwrap();
     u32::try_from(who["pid"].as_u64().unwrap()).unwrap()
 }
@@ -68,41 +67,6 @@ async fn a_subscription_is_told_and_can_be_taken_up_again() {
     let (told, later) = again.next().await;
     assert_eq!(told["params"]["uri"], "test://watched-resource");
     assert_ne!(later, id);
-}
-
-#[tokio::test]
-async fn a_killed_process_ends_its_session_and_no_other() {
-    let (_skep, url) = run(&["example"]);
-    let (mut one, mut two) = (Session::open(&url).await.unwrap(), Session::open(&url).await.unwrap());
-    let pid = pid_of(&mut one).await;
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
-    let ping = r#"{"jsonrpc":"2.0","id":5,"method":"ping"}"#;
-    let mut answer = one.send(ping).await.unwrap();
-    if answer.status == 502 {
-        // It was under way when the process went.
-        answer = one.send(ping).await.unwrap();
-    }
-    assert_eq!(error_of(&answer), (404, json!(-32001), json!(5)), "{}", answer.text());
-    assert_eq!(two.call("echo", json!({"message": "still"})).await.unwrap(), "still");
-    let mut three = Session::open(&url).await.unwrap();
-    assert_eq!(three.call("counter", json!({})).await.unwrap(), "1");
-}
-
-#[tokio::test]
-async fn a_call_under_way_when_its_process_dies_is_answered() {
-    let (_skep, url) = run(&["example"]);
-    let mut session = Session::open(&url).await.unwrap();
-    let pid = pid_of(&mut session).await;
-    let call = json!({"jsonrpc": "2.0", "id": "c", "method": "tools/call",
-        "params": {"name": "slow", "arguments": {"steps": 100, "delay_ms": 1000}}});
-    let request = session.request(&call.to_string());
-    session.connection.send(&request).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
-    let answer = session.connection.response().await.unwrap().json().unwrap();
-    assert_eq!((&answer["id"], &answer["error"]["data"]["executed"]), (&json!("c"), &json!("unknown")));
-    let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains("SIGKILL"), "{message}");
 }
 
 #[tokio::test]

@@ -165,13 +165,24 @@ impl Listener {
     /// The next message, and the id of its event.
     pub(crate) async fn next(&mut self) -> (Value, String) {
         loop {
-            while let Some(end) = self.text.find("\n\n") {
-                let event: String = self.text.drain(..end + 2).collect();
-                let field =
-                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                if let Some(message) = field("data:").and_then(|data| serde_json::from_str(data).ok()) {
-                    return (message, field("id:").unwrap_or_default().to_owned());
-                }
+            let event = self.event().await;
+            if let Ok(message) = serde_json::from_str(field(&event, "data:")) {
+                return (message, field(&event, "id:").to_owned());
+            }
+        }
+    }
+
+    /// The address for messages that a stream of HTTP+SSE begins with.
+    pub(crate) async fn endpoint(&mut self) -> String {
+        let event = self.event().await;
+        assert_eq!(field(&event, "event:"), "endpoint", "{event}");
+        field(&event, "data:").to_owned()
+    }
+
+    async fn event(&mut self) -> String {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                return self.text.drain(..end + 2).collect();
             }
             let piece =
                 self.connection.piece(&self.head, self.read).await.unwrap().expect("the stream goes on");
@@ -179,4 +190,22 @@ impl Listener {
             self.text.push_str(std::str::from_utf8(&piece).unwrap());
         }
     }
+}
+
+/// The value of an event's field.
+fn field<'a>(event: &'a str, name: &str) -> &'a str {
+    event.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim)
+}
+
+/// Waits until something listens.
+pub(crate) async fn listens(port: u16) {
+    until("the server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+}
+
+/// A session on another proxy, or on the same one after it was started again.
+pub(crate) async fn at(session: &Session, url: &str) -> Session {
+    let (address, path) = testkit::mcp::split_url(url).unwrap();
+    let mut moved = session.beside(Connection::open(&address).await.unwrap());
+    (moved.address, moved.path) = (address, path);
+    moved
 }

@@ -11,7 +11,9 @@ use testkit::mcp::Session;
 use testkit::{Connection, Program};
 use tokio::task::JoinSet;
 
-use crate::harness::{Listener, command, error_of, example, free_port, peer, proxy, redis, until};
+use crate::harness::{
+    Listener, at, command, error_of, example, free_port, listens, peer, proxy, redis, until,
+};
 
 /// The example server, which can be killed and started again at the same address.
 struct Backend {
@@ -268,7 +270,7 @@ impl RealServer {
     }
 
     async fn listens(&self) {
-        until("the server listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()).await;
+        listens(self.port).await;
     }
 
     fn url(&self) -> String {
@@ -343,14 +345,6 @@ async fn official_clients_go_on_when_a_typescript_server_is_killed() {
 async fn official_clients_go_on_when_a_python_server_is_killed() {
     let Some(server) = RealServer::python().await else { return };
     official_clients_go_on(server).await;
-}
-
-/// A session on another proxy, or on the same one after it was started again.
-async fn at(session: &Session, url: &str) -> Session {
-    let (address, path) = testkit::mcp::split_url(url).unwrap();
-    let mut moved = session.beside(Connection::open(&address).await.unwrap());
-    (moved.address, moved.path) = (address, path);
-    moved
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ impl Connection {
 
     /// Cancels what has no answer, ends the session, and waits until the server has been told (bounded).
     pub(super) async fn close(self) {
-        let Channel { outgoing, mut incoming, guard } = self.channel;
+        let Channel { outgoing, mut incoming, guard, .. } = self.channel;
         let goodbye = async {
             if self.waiting {
                 let cancelled = json!({

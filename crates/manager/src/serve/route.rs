@@ -3,20 +3,20 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
 use mcp::ErrorReply;
 use parking_lot::Mutex;
-use proxy::bridge::{Bridge, BridgeConfig, Mode, Paths};
+use proxy::bridge::{Bridge, BridgeConfig, MemoryBudget, Mode, Paths};
 use proxy::endpoint::{Endpoint, Scheme, Target as EndpointTarget};
 use proxy::failure::refused;
-use proxy::forward::{Forward, ForwardConfig, Patience, RecoveryCounts};
+use proxy::forward::{Forward, ForwardConfig, Patience};
+use proxy::history::{Cause, Outcome, RecoveryCounts};
 use proxy::instance::Instances;
 use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
 use proxy::resolve::Resolver;
-use proxy::session::KeyRing;
+use proxy::session::{KeyRing, SessionStore};
 use proxy::upstream::{ClientTls, Pool, PoolConfig};
 use proxy::{Body, Call};
 use telemetry::{Metrics, Tasks};
@@ -34,18 +34,6 @@ const SPARE: Duration = Duration::from_secs(60);
 
 /// How often it is tried whether a command listens yet.
 const TRY_EVERY: Duration = Duration::from_millis(20);
-
-type ReadCount = fn(&RecoveryCounts) -> u64;
-
-/// What became of sessions that were lost, as metrics.
-const RECOVERIES: [(&str, ReadCount); 6] = [
-    ("sessions_rebuilt", |counts| counts.rebuilt.load(Ordering::Relaxed)),
-    ("sessions_found_alive", |counts| counts.alive.load(Ordering::Relaxed)),
-    ("sessions_rebuilt_elsewhere", |counts| counts.overtaken.load(Ordering::Relaxed)),
-    ("sessions_not_compatible", |counts| counts.incompatible.load(Ordering::Relaxed)),
-    ("sessions_forgotten", |counts| counts.forgotten.load(Ordering::Relaxed)),
-    ("sessions_not_reachable", |counts| counts.unreachable.load(Ordering::Relaxed)),
-];
 
 /// What routes are made of.
 pub(super) struct Making<'a> {
@@ -126,7 +114,7 @@ impl fmt::Debug for Route {
 impl Making<'_> {
     pub(super) async fn route(&self) -> Result<Route, StartError> {
         match &self.settings.target {
-            Target::Stdio { command, mode, grace } => Ok(self.stdio(command, *mode, *grace)),
+            Target::Stdio { command, mode, grace } => self.stdio(command, *mode, *grace),
             Target::Remote(http) => {
                 let kind = self.http(http).await?;
                 Ok(Route { kind, transport: http.transport.name(), grace: Duration::ZERO, end: End::Unknown })
@@ -135,7 +123,7 @@ impl Making<'_> {
         }
     }
 
-    fn stdio(&self, command: &CommandSpec, mode: Mode, grace: Duration) -> Route {
+    fn stdio(&self, command: &CommandSpec, mode: Mode, grace: Duration) -> Result<Route, StartError> {
         let log = LogTail::new(self.settings.name.as_str());
         let target = command.program().to_string_lossy().into_owned();
         let connect =
@@ -145,9 +133,9 @@ impl Making<'_> {
             // Nothing is started before the first request.
             Mode::PerSession { .. } | Mode::Shared => End::Unknown,
         };
-        let bridge = Bridge::new(self.bridge_config(target, mode), Arc::new(connect));
+        let bridge = Bridge::new(self.bridge_config(target, mode)?, Arc::new(connect));
         self.maintain(&bridge);
-        Route { kind: Kind::Bridge(bridge), transport: "stdio", grace, end }
+        Ok(Route { kind: Kind::Bridge(bridge), transport: "stdio", grace, end })
     }
 
     async fn server(
@@ -182,7 +170,7 @@ impl Making<'_> {
         let instances = self.instances(&endpoints).await?;
         Ok(match http.transport {
             HttpTransport::StreamableHttp => self.forward(http, instances, tls)?,
-            HttpTransport::Sse => self.sse(http, &endpoints, instances, tls),
+            HttpTransport::Sse => self.sse(http, &endpoints, instances, tls)?,
         })
     }
 
@@ -192,18 +180,17 @@ impl Making<'_> {
         instances: Arc<Instances>,
         tls: Option<ClientTls>,
     ) -> Result<Kind, StartError> {
-        let ServeSettings { name, sessions, store, .. } = self.settings;
         let (forward, farewells) = Forward::new(ForwardConfig {
             name: self.settings.name.as_str().to_owned(),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
-            store: store.open(name, &self.keys, sessions.idle + SPARE)?,
+            store: self.store()?,
             instances,
             patience: Patience::default(),
             endpoint_path: self.paths.mcp.clone(),
             headers: http.headers.clone(),
             stateless: http.stateless,
-            on_loss: http.on_loss,
+            on_loss: self.settings.on_loss,
             tasks: self.tasks.clone(),
             stop: self.tasks.stop_token(),
         });
@@ -218,20 +205,26 @@ impl Making<'_> {
         endpoints: &[Arc<Endpoint>],
         instances: Arc<Instances>,
         tls: Option<ClientTls>,
-    ) -> Kind {
+    ) -> Result<Kind, StartError> {
         let target = endpoints.first().map_or_else(String::new, |endpoint| endpoint.display());
         let mut config = RemoteConfig::new(target.clone());
         config.headers.extend(http.headers.clone());
+        config.answers_lost = false;
         let pool = Pool::new(PoolConfig::default(), tls);
         let remote = RemoteSse::new(config, instances, pool, self.processes.clone());
         let mode = Mode::PerSession { warm: 0, max_children: self.settings.sessions.sessions };
-        let bridge = Bridge::new(self.bridge_config(target, mode), Arc::new(remote));
+        let bridge = Bridge::new(self.bridge_config(target, mode)?, Arc::new(remote));
         self.maintain(&bridge);
-        Kind::Bridge(bridge)
+        Ok(Kind::Bridge(bridge))
     }
 
-    fn bridge_config(&self, target: String, mode: Mode) -> BridgeConfig {
-        BridgeConfig {
+    fn store(&self) -> Result<Arc<dyn SessionStore>, StartError> {
+        let ServeSettings { name, sessions, store, .. } = self.settings;
+        Ok(store.open(name, &self.keys, sessions.idle + SPARE)?)
+    }
+
+    fn bridge_config(&self, target: String, mode: Mode) -> Result<BridgeConfig, StartError> {
+        Ok(BridgeConfig {
             name: self.settings.name.as_str().to_owned(),
             target,
             mode,
@@ -240,7 +233,14 @@ impl Making<'_> {
             patience: Patience::default(),
             paths: self.paths.clone(),
             allow_sse: true,
-        }
+            on_loss: self.settings.on_loss,
+            store: self.store()?,
+            sleep_after: self.settings.sleep_after,
+            memory: self
+                .settings
+                .memory
+                .map(|bytes| MemoryBudget { bytes, measure: workload::memory::by_group }),
+        })
     }
 
     fn maintain(&self, bridge: &Arc<Bridge>) {
@@ -395,18 +395,14 @@ impl Route {
             Kind::Forward { forward, .. } => {
                 let route = Arc::clone(forward);
                 metrics.gauge("sessions", "Sessions open", move || route.sessions() as u64);
-                for (outcome, read) in RECOVERIES {
-                    let route = Arc::clone(forward);
-                    metrics.gauge(outcome, "Sessions that were lost, by outcome", move || {
-                        read(route.recoveries())
-                    });
-                }
+                register_recoveries(metrics, forward.recoveries());
                 let route = Arc::clone(forward);
                 metrics.gauge("instances", "Backend instances that take new sessions", move || {
                     route.instances().active().len() as u64
                 });
             }
             Kind::Bridge(bridge) => {
+                register_recoveries(metrics, bridge.recoveries());
                 let counts = Arc::clone(bridge);
                 metrics.gauge("sessions", "Sessions open", move || counts.counts().sessions as u64);
                 let counts = Arc::clone(bridge);
@@ -420,4 +416,27 @@ impl Route {
             }
         }
     }
+}
+
+/// Adds what became of sessions that were lost, and of their requests.
+fn register_recoveries(metrics: &Metrics, counts: &Arc<RecoveryCounts>) {
+    let read = Arc::clone(counts);
+    metrics.counters("recoveries", "Sessions that were lost, by cause and outcome", move || {
+        let cells = Cause::ALL.into_iter().flat_map(|cause| Outcome::ALL.map(|outcome| (cause, outcome)));
+        cells
+            .map(|(cause, outcome)| {
+                (vec![("cause", cause.name()), ("outcome", outcome.name())], read.get(cause, outcome))
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    });
+    let read = Arc::clone(counts);
+    metrics.counters(
+        "replays",
+        "Requests whose session was lost under them, by what became of them",
+        move || {
+            let (resent, interrupted) = read.requests();
+            vec![(vec![("class", "resent")], resent), (vec![("class", "unknown")], interrupted)]
+        },
+    );
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::child::{Attendance, Child, First, Place, UnderWay};
 use crate::body::Body;
-use crate::failure::{Failure, json_answer, refused};
+use crate::failure::{Failure, FailureClass, json_answer, refused};
 
 /// A request that is not answered within this gets the head of an event stream, so that nobody between takes it for
 /// dead, and a cursor to ask for the answer with.
@@ -168,7 +168,11 @@ pub(super) async fn wait(
     match first {
         Ok(First::Answer { text, code }) => {
             attendance.moves_to(None);
-            Ok(json_answer(status(era, code), text))
+            let mut response = json_answer(status(era, code), text);
+            if code == Some(ErrorCode::OutcomeUnknown.number()) {
+                response.extensions_mut().insert(FailureClass("interrupted"));
+            }
+            Ok(response)
         }
         Ok(First::Events { events, place }) => {
             attendance.moves_to(Some(place));

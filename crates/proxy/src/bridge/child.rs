@@ -4,40 +4,66 @@
 //! What clients send is taken by their own tasks (one short lock, no queue between); what the server sends is moved
 //! by [`Child::run`] alone. That task waits for a client that does not read, which stops the server and nothing else;
 //! where several clients share the server it waits only so long and then cuts that client's stream.
+//!
+//! The server may end and another take its place under the sessions ([`life`]): what is here outlives it.
 
+mod life;
 mod pump;
 mod state;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mcp::Message;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::answer::Backend;
 use super::events::Cursor;
 use super::mux::{ClientKey, Effect, Ours, Sharing};
 use super::streams::{Format, Line};
 use crate::body::OnClose;
 use crate::channel::Channel;
 use crate::failure::Failure;
-use state::State;
+use crate::recovery::history::Timeline;
+use crate::recovery::remembered::Remembered;
+pub(super) use life::Revival;
 pub(super) use state::{First, Submitted, Takes};
+use state::{NotTaken, Room, State};
+
+/// Messages that may wait for another server.
+const MAX_WAITING: usize = 1024;
+/// How long a server may take to say anything at all, once it has not answered a request in time.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// The id of the question whether it lives.
+const PING_ID: &str = "skep-ping";
 
 /// A server and its clients.
 pub(super) struct Child {
     /// What errors call it.
-    name: Arc<str>,
+    backend: Backend,
     sharing: Sharing,
     state: Mutex<State>,
     /// Something is to be done by [`Child::run`].
     wake: Notify,
+    /// It is to end.
+    closed: CancellationToken,
     over: CancellationToken,
+    /// A server is there again, or could not be got.
+    back: Notify,
+    /// Those who wait for one, first come first.
+    line: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
+    timeline: Timeline,
+    /// The process behind it now; 0: none.
+    process: AtomicU32,
     dropped: Arc<AtomicU64>,
     /// The ids of its sessions, for ending them with it.
     session_ids: Mutex<HashMap<ClientKey, Uuid>>,
@@ -47,7 +73,7 @@ pub(super) struct Child {
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Child")
-            .field("name", &self.name)
+            .field("name", &self.backend.name)
             .field("sharing", &self.sharing)
             .finish_non_exhaustive()
     }
@@ -100,21 +126,26 @@ impl Drop for Attendance {
 }
 
 impl Child {
-    /// A server that has been connected to. `dropped` counts messages that had nowhere to go.
+    /// A server, connected to or still to be. `dropped` counts messages that had nowhere to go.
     pub(super) fn new(
-        name: Arc<str>,
+        backend: Backend,
         sharing: Sharing,
-        channel: &Channel,
+        channel: Option<&Channel>,
         dropped: Arc<AtomicU64>,
     ) -> Arc<Self> {
-        let state = Mutex::new(State::new(sharing, channel.outgoing.clone()));
-        let over = CancellationToken::new();
+        let server = channel.map(|channel| channel.outgoing.clone());
         Arc::new(Self {
-            name,
+            backend,
             sharing,
-            state,
+            state: Mutex::new(State::new(sharing, server)),
             wake: Notify::new(),
-            over,
+            closed: CancellationToken::new(),
+            over: CancellationToken::new(),
+            back: Notify::new(),
+            line: tokio::sync::Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            timeline: Timeline::default(),
+            process: AtomicU32::new(0),
             dropped,
             session_ids: Mutex::default(),
             tool_changes: AtomicU64::new(0),
@@ -123,17 +154,25 @@ impl Child {
 
     /// Why the server is gone; `None` while it is not.
     pub(super) fn over(&self) -> Option<Failure> {
-        let reason = self.state.lock().over.clone()?;
-        Some(self.ended(&reason))
+        let state = self.state.lock();
+        let reason = state.over.clone()?;
+        Some(if state.begin_again { Failure::UnknownSession } else { self.ended(&reason) })
     }
 
     fn ended(&self, reason: &str) -> Failure {
-        Failure::Ended { backend: self.name.to_string(), reason: reason.to_owned() }
+        Failure::Ended { backend: self.backend.name.to_string(), reason: reason.to_owned() }
     }
 
     /// Requests under way.
     pub(super) fn in_flight(&self) -> usize {
         self.state.lock().mux.in_flight()
+    }
+
+    /// There is no server yet: the next is to be told this first, and is the one after `generation` others.
+    pub(super) fn take_up(&self, remembered: Remembered, generation: u32) {
+        let mut state = self.state.lock();
+        state.remembered = Some(remembered);
+        state.mux.set_generation(generation);
     }
 
     /// A session of this server.
@@ -195,43 +234,115 @@ impl Child {
     /// Ends the server: what is under way fails with this reason.
     pub(super) fn close(&self, reason: &str) {
         self.state.lock().closing.get_or_insert_with(|| reason.into());
+        self.closed.cancel();
         self.wake.notify_one();
     }
 
-    /// Takes a client's message, waiting for room towards the server.
+    /// What the next server is to be told, if there is to be one.
+    pub(super) fn remembered(&self) -> Option<Remembered> {
+        self.state.lock().remembered.clone()
+    }
+
+    /// What happened to it.
+    pub(super) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// The process that is the server now.
+    pub(super) fn process(&self) -> Option<u32> {
+        Some(self.process.load(Ordering::Relaxed)).filter(|process| *process != 0)
+    }
+
+    /// Whether there is a server now.
+    pub(super) fn is_awake(&self) -> bool {
+        self.state.lock().has_server()
+    }
+
+    /// Lets the server go until it is wanted again. False where something is under way, or no other could take its
+    /// place.
+    pub(super) fn sleep(&self) -> bool {
+        let mut state = self.state.lock();
+        let may = state.may_sleep();
+        state.sleepy |= may;
+        drop(state);
+        if may {
+            self.wake.notify_one();
+        }
+        may
+    }
+
+    /// Somebody was not answered in time: if the server says nothing at all from now on, it hangs.
+    fn suspect(&self) {
+        self.change(|state, effects| {
+            if state.suspected.is_none() && state.has_server() {
+                state.suspected = Some(Instant::now() + SIGN_OF_LIFE);
+                let ping = format!(r#"{{"jsonrpc":"2.0","id":"{PING_ID}","method":"ping"}}"#);
+                effects.push(Effect::ToServer(ping.into()));
+            }
+        });
+    }
+
+    /// Takes a client's message, waiting for room towards the server, or for another server.
     ///
     /// # Errors
-    /// The server is gone.
+    /// The server is gone and none takes its place.
     pub(super) async fn submit(
         &self,
         client: Option<ClientKey>,
         takes: Takes,
         message: &Message,
     ) -> Result<Submitted, Failure> {
-        let mut permit = None;
+        let (mut room, mut in_line) = (None, None);
+        let since = Instant::now();
         loop {
+            let back = self.back.notified();
+            let mut back = std::pin::pin!(back);
+            // From here on nothing is missed.
+            back.as_mut().enable();
             let submitted = {
                 let mut state = self.state.lock();
-                let submitted = state.submit(client, takes, message, permit.take());
+                if let Some(why) = state.failed_since(since) {
+                    return Err(Failure::Unreachable {
+                        backend: self.backend.name.to_string(),
+                        instance: self.backend.target.to_string(),
+                        reason: why.to_string(),
+                    });
+                }
+                let submitted = state.submit(client, takes, message, room.take());
                 self.settle(&mut state);
                 submitted
             };
             match submitted {
                 Ok(submitted) => return Ok(submitted),
-                Err(Some(server)) => {
-                    permit = tokio::select! {
+                Err(NotTaken::Full(server)) => {
+                    room = tokio::select! {
                         biased;
                         () = self.over.cancelled() => None,
-                        permit = server.reserve_owned() => permit.ok(),
+                        room = Room::at(server) => room,
                     };
                 }
-                Err(None) => {
-                    // It is ending; why is known as soon as it has.
+                Err(NotTaken::Away) if in_line.is_none() => in_line = Some(self.wait_in_line().await?),
+                Err(NotTaken::Away | NotTaken::Gone) => tokio::select! {
+                    () = self.over.cancelled() => {}
+                    () = &mut back => {}
+                },
+                Err(NotTaken::Ending) => {
+                    // Why is known as soon as it has ended.
                     self.over.cancelled().await;
                     return Err(self.over().unwrap_or_else(|| self.ended("")));
                 }
             }
         }
+    }
+
+    /// A place among those who wait for another server; whoever came first goes on first.
+    async fn wait_in_line(&self) -> Result<(Waiting<'_>, tokio::sync::MutexGuard<'_, ()>), Failure> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Failure::Crowded { backend: self.backend.name.to_string() });
+        }
+        let waiting = Waiting(&self.waiting);
+        Ok((waiting, self.line.lock().await))
     }
 
     /// Begins the event stream of a request that was not answered quickly. It comes as the [`First`] of the request.
@@ -263,12 +374,13 @@ impl Child {
         self.change(|_, effects| effects.push(Effect::Push { client, text }));
     }
 
-    /// Nobody waits for this answer any more.
+    /// No answer came in time.
     pub(super) fn give_up(&self, ours: Ours, reason: &str) {
         self.change(|state, effects| {
             state.mux.give_up(ours, reason, effects);
             state.exchanges.remove(&ours);
         });
+        self.suspect();
     }
 
     /// Ends the streams that only end when somebody ends them, as a server does that is shutting down.
@@ -298,6 +410,15 @@ impl Child {
         if state.wants_attention() {
             self.wake.notify_one();
         }
+    }
+}
+
+/// See [`Child::wait_in_line`].
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

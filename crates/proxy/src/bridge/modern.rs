@@ -130,7 +130,7 @@ impl Bridge {
 
     async fn probe(&self) -> Result<Probed, Failure> {
         let channel = self.common.take().await?;
-        let child = self.start(channel, Sharing::Modern);
+        let child = self.start(Some(channel), Sharing::Modern);
         let mut starting = Starting { child: Arc::clone(&child), begun: false };
         match self.ask(&child, own_request("server/discover", json!({}))).await {
             // Modern, whether it serves the revision that was asked for or not (§ 2: then others are in its error).

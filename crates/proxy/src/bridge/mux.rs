@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mcp::message::Kind;
+use mcp::method::Resend;
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use tokio::time::Instant;
 
@@ -41,6 +42,8 @@ const MAX_UNSENT: usize = 16;
 const MAX_ASKED: usize = 1024;
 /// Notifications that wait for a stream. Oldest dropped.
 const MAX_WAITING: usize = 64;
+/// Servers that one request may miss before its client hears of it.
+const MAX_LOSSES: u8 = 8;
 /// Tasks whose progress is still followed after their creation was answered.
 const MAX_TASK_TOKENS: usize = 64;
 
@@ -125,6 +128,19 @@ struct InFlight {
     wants_log: bool,
     /// The resource it is about.
     uri: Option<Box<str>>,
+    /// What the server was sent, where another one may be sent it too.
+    again: Option<Bytes>,
+    /// That happened.
+    resent: bool,
+    /// What the server was to be sent and never got.
+    unsent: Option<Bytes>,
+    losses: u8,
+}
+
+impl InFlight {
+    fn may_be_sent_again(&self) -> bool {
+        self.unsent.is_some() || (self.again.is_some() && !self.resent)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +154,10 @@ struct Client {
 /// A request of the server to a client.
 #[derive(Debug)]
 struct Question {
+    /// As the server knows it.
     id: Box<[u8]>,
+    /// As the client does.
+    shown: Box<[u8]>,
     client: ClientKey,
     /// Its text, until a stream was found for it.
     unsent: Option<Bytes>,
@@ -168,6 +187,9 @@ pub(super) struct Mux {
     levels: Levels,
     task_tokens: VecDeque<TaskToken>,
     due: BTreeSet<(Instant, Due)>,
+    /// How many servers there were before this one.
+    generation: u32,
+    questions: u64,
 }
 
 impl Mux {
@@ -182,7 +204,14 @@ impl Mux {
             levels: Levels::default(),
             task_tokens: VecDeque::new(),
             due: BTreeSet::new(),
+            generation: 0,
+            questions: 0,
         }
+    }
+
+    /// The conversation goes on with a server that is not the first.
+    pub(super) fn set_generation(&mut self, generation: u32) {
+        self.generation = generation;
     }
 
     pub(super) fn add_client(&mut self, client: ClientKey) {
@@ -234,6 +263,10 @@ impl Mux {
             streams: sender.streams && message.method() != Method::Initialize,
             wants_log: message.meta_log_level().is_some(),
             uri: message.uri().map(|uri| uri.into()),
+            again: (message.method().resend() == Resend::Safe).then(|| text.clone()),
+            resent: false,
+            unsent: None,
+            losses: 0,
         };
         self.in_flight.insert(ours, in_flight);
         if let Some(client) = sender.client.and_then(|client| self.clients.get_mut(&client)) {
@@ -332,7 +365,7 @@ impl Mux {
     pub(super) fn give_up(&mut self, ours: Ours, reason: &str, effects: &mut Vec<Effect>) {
         let Some(request) = self.forget(ours) else { return };
         if request.method != Method::Initialize {
-            effects.push(Effect::ToServer(cancelled(ours, reason)));
+            effects.push(Effect::ToServer(cancelled(&ours.to_string(), reason)));
         }
     }
 
@@ -363,6 +396,60 @@ impl Mux {
         all
     }
 
+    /// The server is gone, and another one will take its place. What may be sent to that one is still under way: what
+    /// the one before never got, and once what does no harm. The rest is forgotten and comes back, each with its client's
+    /// id. Questions that a client has seen are withdrawn.
+    pub(super) fn lose(
+        &mut self,
+        unsent: impl Iterator<Item = Message>,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<(Ours, Box<[u8]>)> {
+        for message in unsent {
+            let request = message.id().and_then(id::ours).and_then(|ours| self.in_flight.get_mut(&ours));
+            if let Some(request) = request.filter(|request| request.losses < MAX_LOSSES) {
+                request.losses += 1;
+                request.unsent = Some(message.text().clone());
+            }
+        }
+        let mut asked: Vec<_> = std::mem::take(&mut self.asked).into_values().collect();
+        asked.sort_unstable_by(|a, b| a.shown.cmp(&b.shown));
+        for Question { shown, client, .. } in asked.into_iter().filter(|question| question.unsent.is_none()) {
+            self.related(
+                client,
+                cancelled(&String::from_utf8_lossy(&shown), "the server that asked is gone"),
+                effects,
+            );
+        }
+        self.clients.values_mut().for_each(|client| client.unsent.clear());
+        self.due.clear();
+        self.task_tokens.clear();
+        self.generation += 1;
+        let lost = self.in_flight.iter().filter(|(_, request)| !request.may_be_sent_again());
+        let mut lost: Vec<Ours> = lost.map(|(ours, _)| *ours).collect();
+        lost.sort_unstable();
+        lost.into_iter().filter_map(|ours| Some((ours, self.forget(ours)?.id))).collect()
+    }
+
+    /// What the next server is sent of what is under way, in the clients' order.
+    pub(super) fn resend(&mut self) -> Vec<Bytes> {
+        let mut again: Vec<_> = self.in_flight.iter_mut().collect();
+        again.sort_unstable_by_key(|(ours, _)| **ours);
+        again
+            .into_iter()
+            .filter_map(|(_, request)| {
+                request.unsent.take().or_else(|| {
+                    request.resent = true;
+                    request.again.clone()
+                })
+            })
+            .collect()
+    }
+
+    /// Whether a client has its stream for unasked messages open.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.clients.values().any(|client| client.push_open)
+    }
+
     /// When [`Mux::on_time`] wants to be called.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
@@ -387,10 +474,11 @@ impl Mux {
     }
 }
 
-fn cancelled(ours: Ours, reason: &str) -> Bytes {
+/// A withdrawal of the request with this raw id.
+fn cancelled(id: &str, reason: &str) -> Bytes {
     let reason = serde_json::Value::from(reason);
     Bytes::from(format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{ours},"reason":{reason}}}}}"#
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#
     ))
 }
 

@@ -55,6 +55,11 @@ impl Pool {
         self.most - self.slots.available_permits()
     }
 
+    /// Whether another one has to wait until one of those is gone.
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.available_permits() == 0 && self.warm.lock().ready.is_empty()
+    }
+
     /// A server nobody has spoken to yet.
     ///
     /// # Errors

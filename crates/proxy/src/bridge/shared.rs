@@ -14,9 +14,10 @@ use super::child::{Child, First, Submitted, Takes};
 use super::keeper::Kept;
 use super::mux::Sharing;
 use super::streamable::{format_for, version_of};
-use super::{Bridge, Front, Served, Starting};
+use super::{Bridge, Served, Starting};
 use crate::body::Body;
 use crate::failure::Failure;
+use crate::recovery::remembered::Agreed;
 
 /// A shared server that is ready to serve.
 #[derive(Debug)]
@@ -60,9 +61,11 @@ impl Bridge {
         let ready = self.shared_ready().await?;
         let child = Arc::clone(&ready.child);
         let client = child.add_client(format_for(Some(ready.version_for(version_of(initialize)))));
-        let served = Served { child: Arc::clone(&child), client, front: Front::Streamable };
+        let agreed = Agreed::read(&ready.answer).map(Arc::new);
+        let served = Served::streamable(Arc::clone(&child), client, initialize, agreed);
         let begun = self
             .begin(served, principal)
+            .await
             .inspect_err(|_| child.remove_client(client, "the session did not begin"))?;
         let mut response = at_once(accepts, ready.answer(initialize));
         response.headers_mut().insert(headers::SESSION_ID, begun.token);
@@ -76,7 +79,7 @@ impl Bridge {
 
     async fn start_shared(&self) -> Result<Ready, Failure> {
         let channel = self.common.take().await?;
-        let child = self.start(channel, Sharing::Shared);
+        let child = self.start(Some(channel), Sharing::Shared);
         let mut starting = Starting { child: Arc::clone(&child), begun: false };
         let (text, code) = self.ask(&child, initialize()).await?;
         let refused = |reason: String| Failure::NotStarted { backend: self.config.name.clone(), reason };

@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::session::table::InUse;
-use crate::session::{Session, Table};
+use crate::session::{Opened, Session, Table};
 
 /// The query parameter that names the session.
 const PARAMETER: &str = "session_id";
@@ -52,9 +52,10 @@ impl Bridge {
             Mode::Shared => (Arc::clone(&self.shared_ready().await?.child), None),
         };
         let client = child.add_client(Format::Bare);
-        let served = Served { child: Arc::clone(&child), client, front: Front::Sse };
+        let served = Served::sse(Arc::clone(&child), client);
         let begun = self
             .begin(served, call.principal)
+            .await
             .inspect_err(|_| child.remove_client(client, "the session did not begin"))?;
         if let Some(starting) = &mut starting {
             starting.begun = true;
@@ -105,7 +106,11 @@ impl Bridge {
                     self.config.paths.sse
                 ),
             })?;
-        self.session_of(token.as_bytes(), call.principal, Front::Sse)
+        match self.table.open(token.as_bytes(), call.principal) {
+            Some(Opened::Here(session)) => self.served(session, Front::Sse),
+            // Its stream is gone.
+            _ => Err(Failure::UnknownSession),
+        }
     }
 }
 

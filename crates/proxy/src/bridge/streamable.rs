@@ -11,10 +11,11 @@ use super::answer::{self, Accepts, Asked, at_once, not_acceptable};
 use super::child::{Attendance, First, Submitted, Takes};
 use super::events::Cursor;
 use super::streams::Format;
-use super::{Bridge, Front, Mode, Served, Starting, end};
+use super::{Bridge, Front, Mode, Served, Starting};
 use crate::body::Body;
 use crate::call::Call;
 use crate::failure::{Failure, json_answer, refused};
+use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::{Opened, Session};
 
 type Answered = Result<Response<Body>, Failure>;
@@ -29,18 +30,18 @@ impl Bridge {
                     return self.initialize(message, &head.headers, accepts, call.principal).await;
                 }
                 check_version(&head.headers)?;
-                let session = self.session(&head.headers, call.principal, Front::Streamable)?;
+                let session = self.session(&head.headers, call.principal).await?;
                 self.post(&session, message, accepts).await
             }
             (&HttpMethod::GET, _) => {
                 check_version(&head.headers)?;
-                self.get(&head.headers, call.principal)
+                self.get(&head.headers, call.principal).await
             }
             (&HttpMethod::DELETE, _) => {
                 check_version(&head.headers)?;
-                let session = self.session(&head.headers, call.principal, Front::Streamable)?;
+                let session = self.session(&head.headers, call.principal).await?;
                 self.table.end(session.id);
-                end(&session, "the client ended the session");
+                self.forget(&session, "the client ended the session").await;
                 Ok(answer::empty(StatusCode::NO_CONTENT))
             }
             (method, _) => {
@@ -89,9 +90,11 @@ impl Bridge {
             let status = if unsupported { StatusCode::BAD_REQUEST } else { StatusCode::OK };
             return Ok(json_answer(status, text));
         }
-        let agreed = Message::parse(text.clone()).ok().and_then(|result| version_of(&result));
-        child.set_format(client, format_for(agreed));
-        let begun = self.begin(Served { child, client, front: Front::Streamable }, principal)?;
+        let answer = Message::parse(text.clone()).ok();
+        child.set_format(client, format_for(answer.as_ref().and_then(version_of)));
+        let agreed = answer.as_ref().and_then(Agreed::read).map(Arc::new);
+        let served = Served::streamable(child, client, message, agreed);
+        let begun = self.begin(served, principal).await?;
         starting.begun = true;
         let mut response = at_once(accepts, text);
         response.headers_mut().insert(headers::SESSION_ID, begun.token);
@@ -99,27 +102,27 @@ impl Bridge {
     }
 
     /// The session a request names.
-    pub(super) fn session(
+    async fn session(
         &self,
         headers: &HeaderMap,
         principal: PrincipalDigest,
-        front: Front,
     ) -> Result<Arc<Session<Served>>, Failure> {
         let token = headers::single(headers, &headers::SESSION_ID)
             .map_err(|problem| Failure::BadRequest { what: problem.to_string() })?
             .ok_or(Failure::SessionRequired)?;
-        self.session_of(token.as_bytes(), principal, front)
+        match self.table.open(token.as_bytes(), principal) {
+            Some(Opened::Here(session)) => self.served(session, Front::Streamable),
+            Some(Opened::Elsewhere(claims)) => Box::pin(self.take_up(&claims)).await,
+            None => Err(Failure::UnknownSession),
+        }
     }
 
-    pub(super) fn session_of(
+    /// A session of the table, if it came by this front and its server is not gone for good.
+    pub(super) fn served(
         &self,
-        token: &[u8],
-        principal: PrincipalDigest,
+        session: Arc<Session<Served>>,
         front: Front,
     ) -> Result<Arc<Session<Served>>, Failure> {
-        let Some(Opened::Here(session)) = self.table.open(token, principal) else {
-            return Err(Failure::UnknownSession);
-        };
         if session.backend.front != front {
             return Err(Failure::UnknownSession);
         }
@@ -139,6 +142,9 @@ impl Bridge {
         let patience = self.config.patience.for_pace(message.method().pace());
         let takes = Takes::Post { events: accepts.events };
         let submitted = self.submit_in_time(child, Some(*client), takes, message).await?;
+        if Remembered::concerns(message.method()) {
+            self.note(session, message).await;
+        }
         match submitted {
             Submitted::Accepted => Ok(answer::empty(StatusCode::ACCEPTED)),
             Submitted::Answered(text) => Ok(at_once(accepts, text)),
@@ -150,11 +156,11 @@ impl Bridge {
         }
     }
 
-    fn get(&self, headers: &HeaderMap, principal: PrincipalDigest) -> Answered {
+    async fn get(&self, headers: &HeaderMap, principal: PrincipalDigest) -> Answered {
         if !Accepts::read(headers).events {
             return Ok(not_acceptable("text/event-stream", None));
         }
-        let session = self.session(headers, principal, Front::Streamable)?;
+        let session = self.session(headers, principal).await?;
         let cursor = headers::single(headers, &headers::LAST_EVENT_ID).ok().flatten().and_then(Cursor::parse);
         let hold = Box::new(self.table.enter(&session));
         let Served { child, client, .. } = &session.backend;

@@ -3,5 +3,6 @@
 mod harness;
 mod modern;
 mod per_session;
+mod revival;
 mod shared;
 mod sse;

@@ -112,6 +112,7 @@ impl Forward {
                 return Ok(accepted());
             }
             if !loss.is_unexecuted() && outgoing.mcp_method.resend() != Resend::Safe {
+                self.recoveries.count_interrupted(1);
                 return Err(match failure {
                     Failure::Lost { backend, instance, reason } => {
                         Failure::Interrupted { backend, instance, reason }
@@ -119,6 +120,7 @@ impl Forward {
                     other => other,
                 });
             }
+            self.recoveries.count_resent(1);
             resent |= !loss.is_unexecuted();
         }
     }

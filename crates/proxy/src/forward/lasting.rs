@@ -349,8 +349,10 @@ impl Link {
             return self.last_words(&failure);
         }
         if self.resent || self.outgoing.mcp_method.resend() != Resend::Safe {
+            self.forward.recoveries.count_interrupted(1);
             return self.last_words(&lost("its answer was cut off"));
         }
+        self.forward.recoveries.count_resent(1);
         self.resent = true;
         match self.send_again().await {
             Ok(mended) => mended,

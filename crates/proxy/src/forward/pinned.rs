@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::instance::{Instance, Load};
+use crate::recovery::history::Timeline;
 use crate::recovery::remembered::Remembered;
 
 /// Requests of one session that may wait until it is rebuilt.
@@ -29,6 +30,7 @@ pub struct Pinned {
     pub(super) gate: Arc<tokio::sync::Mutex<()>>,
     waiting: AtomicUsize,
     moved: Arc<Notify>,
+    pub(super) timeline: Timeline,
 }
 
 /// Where a session lives.
@@ -72,6 +74,7 @@ impl Pinned {
             gate: Arc::default(),
             waiting: AtomicUsize::new(0),
             moved: Arc::default(),
+            timeline: Timeline::default(),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -16,6 +15,7 @@ use super::pinned::Place;
 use super::{Farewell, Forward, PinnedSession};
 use crate::failure::Failure;
 use crate::instance::Instance;
+use crate::recovery::history::Outcome;
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::machine::{Effect, Event, Rebuild, Verdict};
 use crate::recovery::remembered::{Agreed, Remembered};
@@ -34,21 +34,6 @@ const CLAIM_LOOK: Duration = Duration::from_millis(50);
 /// How long it takes replicas to write again what a store has lost, with some to spare.
 const REFILL: Duration = Duration::from_secs(8);
 const REFILL_LOOK: Duration = Duration::from_millis(100);
-
-/// How often sessions were lost, and what came of it.
-#[derive(Debug, Default)]
-pub struct RecoveryCounts {
-    pub rebuilt: AtomicU64,
-    /// It had not been lost: a connection had.
-    pub alive: AtomicU64,
-    /// Another replica did it.
-    pub overtaken: AtomicU64,
-    /// The client has to begin again: another server, another version, or it was ended elsewhere.
-    pub incompatible: AtomicU64,
-    /// The client has to begin again: nothing is known of how the session began.
-    pub forgotten: AtomicU64,
-    pub unreachable: AtomicU64,
-}
 
 /// What came of one flight.
 enum Landed {
@@ -104,8 +89,9 @@ impl Forward {
         let (landed, landing) = oneshot::channel();
         let (this, pool, session) = (Arc::clone(self), Arc::clone(pool), Arc::clone(session));
         self.config.tasks.spawn("recover a session", async move {
+            let begun = Instant::now();
             let outcome = this.fly(&pool, &session, &voice, loss).await;
-            this.record(&session, loss, &outcome).await;
+            this.record(&session, loss, &outcome, begun.elapsed()).await;
             drop(turn);
             // Whoever began it may have gone.
             let _ = landed.send(outcome);
@@ -119,29 +105,28 @@ impl Forward {
         }
     }
 
-    async fn record(&self, session: &PinnedSession, loss: Loss, outcome: &Landed) {
-        let place = session.backend.place();
-        let counts = &self.recoveries;
-        let (count, verdict) = match outcome {
-            Landed::Alive => (&counts.alive, "alive"),
-            Landed::Over(Verdict::Rebuilt) => (&counts.rebuilt, "rebuilt"),
-            Landed::Over(Verdict::Overtaken) => (&counts.overtaken, "overtaken"),
-            Landed::Over(Verdict::Incompatible(_)) => (&counts.incompatible, "incompatible"),
-            Landed::Over(Verdict::Unreachable(_)) => (&counts.unreachable, "unreachable"),
-            Landed::Forgotten => (&counts.forgotten, "forgotten"),
+    async fn record(&self, session: &PinnedSession, loss: Loss, outcome: &Landed, took: Duration) {
+        let (place, cause) = (session.backend.place(), loss.cause());
+        let (outcome_name, why) = match outcome {
+            Landed::Alive => (Outcome::Alive, ""),
+            Landed::Over(Verdict::Rebuilt) => (Outcome::Rebuilt, ""),
+            Landed::Over(Verdict::Overtaken) => (Outcome::Overtaken, ""),
+            Landed::Over(Verdict::Incompatible(why)) => (Outcome::Incompatible, &**why),
+            Landed::Over(Verdict::Unreachable(why)) => (Outcome::Unreachable, &**why),
+            Landed::Forgotten => (Outcome::Forgotten, ""),
         };
-        count.fetch_add(1, Ordering::Relaxed);
-        let why = match outcome {
-            Landed::Over(Verdict::Incompatible(why) | Verdict::Unreachable(why)) => why,
-            _ => "",
-        };
-        let address = place.instance.as_ref().map(|instance| instance.address.to_string());
+        self.recoveries.count(cause, outcome_name);
+        let address =
+            place.instance.as_ref().map_or_else(String::new, |instance| instance.address.to_string());
+        let detail = format!("{}, epoch {}, {} ms {why}", address, place.epoch, took.as_millis());
+        session.backend.timeline.add("lost", cause.name());
+        session.backend.timeline.add(outcome_name.name(), detail.trim_end());
         tracing::info!(
             session.id = %session.id,
             session.epoch = place.epoch,
             backend.address = address,
-            loss = ?loss,
-            outcome = verdict,
+            cause = cause.name(),
+            outcome = outcome_name.name(),
             reason = why,
             "session was lost"
         );

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::history::Cause;
 use crate::failure::Failure;
 
 /// What is known of a request that was not answered as asked.
@@ -23,6 +24,15 @@ impl Loss {
             Failure::Unreachable { .. } => Some(Self::InstanceGone),
             Failure::Lost { .. } => Some(Self::Unclear),
             _ => None,
+        }
+    }
+
+    /// As it is counted.
+    pub(crate) fn cause(self) -> Cause {
+        match self {
+            Self::InstanceGone => Cause::InstanceGone,
+            Self::MemoryLost => Cause::MemoryLost,
+            Self::Unclear => Cause::ConnectionLost,
         }
     }
 

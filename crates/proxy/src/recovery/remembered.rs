@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mcp::message::Kind;
-use mcp::{Message, Method};
+use mcp::{Message, Method, Revision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -117,6 +117,11 @@ impl Remembered {
     /// From a handshake.
     pub(crate) fn new(initialize: Bytes, agreed: Option<Arc<Agreed>>) -> Self {
         Self { initialize, agreed, ..Self::default() }
+    }
+
+    /// The revision that was agreed on.
+    pub(crate) fn version(&self) -> Option<Revision> {
+        Revision::from_wire(&self.agreed.as_ref()?.version)
     }
 
     /// Whether a message changes what is to be said again.

@@ -15,7 +15,7 @@ use mcp::method::Resend;
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use serde_json::json;
 use telemetry::Tasks;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -64,6 +64,7 @@ impl RemoteSse {
             path,
             inbox,
             closing: AtomicBool::new(false),
+            lost: watch::Sender::new(None),
         });
         self.remote.tasks.spawn("remote SSE server", drive(link, events, outgoing));
         Ok(channel)
@@ -86,6 +87,8 @@ struct SseLink {
     inbox: Inbox,
     /// The owner sends no more; when nothing waits, the channel is over.
     closing: AtomicBool,
+    /// A message could not be delivered; why. The stream is about to end too.
+    lost: watch::Sender<Option<String>>,
 }
 
 async fn open_stream(config: &RemoteConfig, origin: &Origin) -> Result<(Events, PathAndQuery), String> {
@@ -124,11 +127,15 @@ async fn drive(link: Arc<SseLink>, mut events: Events, mut outgoing: mpsc::Recei
         () = link.inbox.over.token.cancelled() => None,
         () = link.inbox.unread() => None,
         ended = read(&link, &mut events) => ended,
+        reason = link.lost() => Some(reason),
         () = pump(&link, &mut outgoing, &mut posts) => None,
     };
     posts.shutdown().await;
     let Some(reason) = ended else { return };
     link.inbox.over.lose(reason.clone());
+    if !link.config.answers_lost {
+        return;
+    }
     let data = json!({"origin": "skep", "class": "ended", "executed": "unknown"});
     link.inbox.fail_all(outgoing, &ErrorReply::new(ErrorCode::Internal, reason).with_data(data)).await;
 }
@@ -189,9 +196,24 @@ impl SseLink {
         let refused = match self.post(&request).await {
             Ok((status, body)) if !status.is_success() => refusal(status, &body, id),
             Ok(_) => return,
+            Err(failure @ (Failure::Unreachable { .. } | Failure::Lost { .. }))
+                if !self.config.answers_lost =>
+            {
+                self.lost.send_replace(Some(failure.to_string()));
+                return;
+            }
             Err(failure) => failure.reply().to_json(Some(id)),
         };
         self.inbox.fail(&key, refused).await;
+    }
+
+    async fn lost(&self) -> String {
+        let mut lost = self.lost.subscribe();
+        match lost.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone()) {
+            Some(reason) => reason,
+            // The sender lives as long as this.
+            None => std::future::pending().await,
+        }
     }
 
     /// Delivers a notification or a response; nobody waits for what becomes of it.
@@ -298,7 +320,7 @@ mod tests {
     #[tokio::test]
     async fn when_no_more_can_be_asked_what_was_asked_is_answered_first() {
         let (fake, stream) = serve(|_| status(202)).await;
-        let Channel { outgoing, mut incoming, guard } = fake.sse().open().await.unwrap();
+        let Channel { outgoing, mut incoming, guard, .. } = fake.sse().open().await.unwrap();
         outgoing.send(request(1, "tools/call").into()).await.unwrap();
         drop(outgoing);
         fake.request("tools/call", 0).await;

@@ -417,7 +417,7 @@ mod tests {
             _ => ordinary(seen),
         })
         .await;
-        let Channel { outgoing, mut incoming, guard } = open(&fake).await;
+        let Channel { outgoing, mut incoming, guard, .. } = open(&fake).await;
         outgoing.send(modern(1, "subscriptions/listen", &json!({})).into()).await.unwrap();
         fake.request("subscriptions/listen", 0).await;
         outgoing.send(modern(2, "tools/call", &json!({"name": "slow"})).into()).await.unwrap();

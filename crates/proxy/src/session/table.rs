@@ -238,6 +238,22 @@ impl<B: Send + Sync + 'static> Table<B> {
         self.select(|session| session.idle_for(now).is_none_or(|idle| idle <= time))
     }
 
+    /// All that are served here.
+    pub fn all(&self) -> Vec<Arc<Session<B>>> {
+        self.sessions.pin().values().cloned().collect()
+    }
+
+    /// Those that nothing was done with for at least this long, the longest first.
+    pub fn idle(&self, at_least: Duration) -> Vec<Arc<Session<B>>> {
+        let (now, at_least) = (self.clock.now(), u64::try_from(at_least.as_millis()).unwrap_or(u64::MAX));
+        let sessions = self.sessions.pin();
+        let idle =
+            sessions.values().filter_map(|session| Some((session.idle_for(now)?, Arc::clone(session))));
+        let mut idle: Vec<_> = idle.filter(|(for_ms, _)| *for_ms >= at_least).collect();
+        idle.sort_unstable_by_key(|(for_ms, _)| std::cmp::Reverse(*for_ms));
+        idle.into_iter().map(|(_, session)| session).collect()
+    }
+
     /// Whether a session is served here.
     pub fn is_open(&self, id: Uuid) -> bool {
         self.sessions.pin().contains_key(&id)

@@ -15,14 +15,29 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Child;
 use super::state::Held;
 use crate::bridge::mux::Sharing;
-use crate::channel::{Channel, Guard};
+use crate::channel::Channel;
+use crate::failure::Failure;
 
 /// How long one client of a shared server may keep the others waiting.
 const SHARED_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the reason of a server's end is waited for. Its clients wait too.
 const REASON_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a server that says no more may take to be dead.
+const DEATH_PATIENCE: Duration = Duration::from_millis(200);
 /// How long clients have to read that the server is gone.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How it came that messages are moved no more.
+pub(super) enum Ended {
+    /// It was to end; why.
+    Closed(Arc<str>),
+    /// The server ended; what is known of it, and what never reached it.
+    Gone { reason: Arc<str>, undelivered: Vec<Bytes> },
+    /// It does not even answer a ping.
+    Hung,
+    /// It is let go until it is wanted.
+    Asleep,
+}
 
 /// What the task is to do next.
 enum Step {
@@ -34,17 +49,24 @@ enum Step {
 }
 
 impl Child {
-    /// Moves messages until the server ends or is ended. Gives the reason.
-    pub(in crate::bridge) async fn run(self: Arc<Self>, channel: Channel) -> Arc<str> {
-        let Channel { outgoing, mut incoming, mut guard } = channel;
-        let closed = loop {
+    /// Moves messages until the server ends or is ended.
+    pub(super) async fn pump(&self, channel: Channel) -> Ended {
+        let Channel { outgoing, mut incoming, mut guard, process, undelivered } = channel;
+        self.process.store(process.unwrap_or(0), Ordering::Relaxed);
+        loop {
             if let Some(reason) = self.deliver_held(&outgoing).await {
-                break Some(reason);
+                return Ended::Closed(reason);
             }
             let (due, orders) = {
                 let mut state = self.state.lock();
                 if let Some(reason) = &state.closing {
-                    break Some(Arc::clone(reason));
+                    return Ended::Closed(Arc::clone(reason));
+                }
+                if state.falls_asleep() {
+                    return Ended::Asleep;
+                }
+                if state.hangs(Instant::now()) {
+                    return Ended::Hung;
                 }
                 state.send_orders(&outgoing);
                 (state.attended(), !state.orders.is_empty())
@@ -60,18 +82,28 @@ impl Child {
                 Step::Message(text) => self.hear(text),
                 Step::Due => self.change(|state, effects| state.mux.on_time(Instant::now(), effects)),
                 Step::Woken | Step::Room => {}
-                Step::Gone => break None,
+                Step::Gone => break,
             }
-        };
+        }
+        // From now on messages wait for the next one; what was taken for this one and not delivered comes back. Its input
+        // stays open until it is dead: then it is known what it has not read.
+        self.state.lock().let_go();
+        let reason = timeout(DEATH_PATIENCE, guard.why_closed()).await;
         drop(outgoing);
-        self.end(closed, guard.as_mut()).await
+        let reason = match reason {
+            Ok(reason) => Ok(reason),
+            Err(_) => timeout(REASON_PATIENCE, guard.why_closed()).await,
+        };
+        let reason = reason.map_or_else(|_| "it closed its output".into(), Into::into);
+        let undelivered = timeout(REASON_PATIENCE, undelivered.get()).await.unwrap_or_default();
+        Ended::Gone { reason, undelivered }
     }
 
     fn hear(&self, text: Bytes) {
         let message = match Message::parse(text) {
             Ok(message) => message,
             Err(malformed) => {
-                tracing::warn!(backend = %self.name, error = %malformed, "the server sent what is no message");
+                tracing::warn!(backend = %self.backend.name, error = %malformed, "the server sent what is no message");
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -80,6 +112,9 @@ impl Child {
             self.tool_changes.fetch_add(1, Ordering::Relaxed);
         }
         let mut state = self.state.lock();
+        if state.is_sign_of_life(&message) {
+            return;
+        }
         state.on_server(&message);
         self.settle(&mut state);
     }
@@ -111,7 +146,7 @@ impl Child {
                     () = self.wake.notified() => {}
                     _ = server.reserve(), if orders => {}
                     () = until(patience) => {
-                        tracing::warn!(backend = %self.name, "cut a stream that its client does not read");
+                        tracing::warn!(backend = %self.backend.name, "cut a stream that its client does not read");
                         let modern = self.sharing == Sharing::Modern;
                         self.change(|state, effects| state.cut(&held, modern, effects));
                         break;
@@ -121,16 +156,11 @@ impl Child {
         }
     }
 
-    async fn end(&self, closed: Option<Arc<str>>, guard: &mut dyn Guard) -> Arc<str> {
-        let reason = match closed {
-            Some(reason) => reason,
-            None => match timeout(REASON_PATIENCE, guard.why_closed()).await {
-                Ok(reason) => reason.into(),
-                Err(_) => "it closed its output".into(),
-            },
-        };
-        let failure = self.ended(&reason);
-        let held: Vec<Held> = self.state.lock().end(&failure, Arc::clone(&reason));
+    /// No other server takes the place of the one that is gone: all that is under way fails.
+    pub(super) async fn end(&self, reason: &Arc<str>) {
+        let failure =
+            if self.state.lock().begin_again { Failure::UnknownSession } else { self.ended(reason) };
+        let held: Vec<Held> = self.state.lock().end(&failure, Arc::clone(reason));
         self.over.cancel();
         let last_words = async {
             for held in held {
@@ -138,7 +168,6 @@ impl Child {
             }
         };
         let _ = timeout(LAST_WORDS, last_words).await;
-        reason
     }
 }
 

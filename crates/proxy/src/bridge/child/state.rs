@@ -6,17 +6,19 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mcp::{Message, sse};
+use mcp::message::Kind;
+use mcp::{Message, Method, sse};
 use serde_json::json;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::{Place, UnderWay};
+use super::{PING_ID, Place, UnderWay};
 use crate::bridge::events::Cursor;
 use crate::bridge::mux::{ClientKey, Effect, Mux, Ours, Sender, Sharing, Taken};
 use crate::bridge::streams::{Format, Opened, Streams, Subject};
 use crate::failure::Failure;
+use crate::recovery::remembered::{Agreed, Remembered};
 
 /// Answers of ours to the server that may wait for it to read; beyond, they are dropped.
 const MAX_ORDERS: usize = 256;
@@ -74,19 +76,75 @@ pub(super) struct Held {
 }
 
 /// A permit to send one message to the server.
-type Room = mpsc::OwnedPermit<Bytes>;
+#[derive(Debug)]
+pub(super) struct Room {
+    server: mpsc::Sender<Bytes>,
+    permit: mpsc::OwnedPermit<Bytes>,
+}
+
+impl Room {
+    /// Waits for it. `None`: that server is gone.
+    pub(super) async fn at(server: mpsc::Sender<Bytes>) -> Option<Self> {
+        let permit = server.clone().reserve_owned().await.ok()?;
+        Some(Self { server, permit })
+    }
+
+    /// Whether it is not one that has gone meanwhile.
+    fn is_for(&self, server: &mpsc::Sender<Bytes>) -> bool {
+        self.server.same_channel(server)
+    }
+}
+
+/// Whether a message is about something that is gone with the server: no other one is to hear of it.
+fn concerns_the_lost(message: &Message) -> bool {
+    match message.kind() {
+        Kind::Result | Kind::Error => true,
+        // The next server is told by us that the handshake is over.
+        Kind::Notification => matches!(message.method(), Method::Cancelled | Method::Initialized),
+        Kind::Request => false,
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// There is no room towards the server; this is the way to get some.
+    Full(mpsc::Sender<Bytes>),
+    /// The server reads no more, which its task is about to notice.
+    Gone,
+    /// There is no server now. One is being fetched.
+    Away,
+    /// There will be none.
+    Ending,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
+    sharing: Sharing,
     pub(super) mux: Mux,
     pub(super) exchanges: HashMap<Ours, ExchangeSlot>,
     pub(super) sessions: HashMap<ClientKey, Streams>,
+    /// `None`: there is none now.
     server: Option<mpsc::Sender<Bytes>>,
+    /// What another server is to be told before it takes this one's place; `None`: none can.
+    pub(super) remembered: Option<Remembered>,
+    /// A handshake under way: its request's id, and its text.
+    handshake: Option<(Ours, Bytes)>,
+    /// A message came while there was no server.
+    pub(super) wanted: bool,
+    /// When and why the last attempt to get another server came to nothing.
+    pub(super) failed: Option<(Instant, Arc<str>)>,
+    /// The server is to be let go until it is wanted again.
+    pub(super) sleepy: bool,
+    /// A request was not answered in time: by when the server is to say anything at all.
+    pub(super) suspected: Option<Instant>,
     /// Messages to the server that no client waits with.
     pub(super) orders: VecDeque<Bytes>,
     pub(super) held: VecDeque<Held>,
     pub(super) closing: Option<Arc<str>>,
     pub(super) over: Option<Arc<str>>,
+    /// There is a server, but not one that clients could go on with: they are to begin again.
+    pub(super) begin_again: bool,
     /// Messages dropped since last counted.
     pub(super) dropped: u64,
     /// What the task waits for now.
@@ -99,16 +157,25 @@ pub(super) struct State {
 pub(super) struct ExchangeSlot(Exchange);
 
 impl State {
-    pub(super) fn new(sharing: Sharing, server: mpsc::Sender<Bytes>) -> Self {
+    /// Without a server, one is waited for.
+    pub(super) fn new(sharing: Sharing, server: Option<mpsc::Sender<Bytes>>) -> Self {
         Self {
+            sharing,
             mux: Mux::new(sharing),
             exchanges: HashMap::new(),
             sessions: HashMap::new(),
-            server: Some(server),
+            server,
+            remembered: None,
+            handshake: None,
+            wanted: false,
+            failed: None,
+            sleepy: false,
+            suspected: None,
             orders: VecDeque::new(),
             held: VecDeque::new(),
             closing: None,
             over: None,
+            begin_again: false,
             dropped: 0,
             attended_due: None,
             scratch: Vec::new(),
@@ -122,37 +189,96 @@ impl State {
 
     /// Whether the task has to look.
     pub(super) fn wants_attention(&self) -> bool {
-        !self.orders.is_empty() || !self.held.is_empty() || self.mux.next_due() != self.attended_due
+        !self.orders.is_empty() || !self.held.is_empty() || self.wanted || self.due() != self.attended_due
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let (question, suspected) = (self.mux.next_due(), self.suspected);
+        question.into_iter().chain(suspected).min()
     }
 
     /// When the task wants to be woken at the latest.
     pub(super) fn attended(&mut self) -> Option<Instant> {
-        self.attended_due = self.mux.next_due();
+        self.attended_due = self.due();
         self.attended_due
     }
 
-    /// Takes a client's message. Without room towards the server it is not taken, and the way to get room given; or
-    /// nothing, if the server is going.
+    /// Whether there is a server.
+    pub(super) fn has_server(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Why no other server could be got, if that was tried after `since`.
+    pub(super) fn failed_since(&self, since: Instant) -> Option<Arc<str>> {
+        self.failed.as_ref().filter(|(at, _)| *at >= since).map(|(_, why)| Arc::clone(why))
+    }
+
+    /// Whether the server may go without anybody noticing: another can take its place, and nothing is under way.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.server.is_some() && self.remembered.is_some() && self.mux.in_flight() == 0
+    }
+
+    /// As [`State::may_sleep`], when it was told to.
+    pub(super) fn falls_asleep(&mut self) -> bool {
+        std::mem::take(&mut self.sleepy) && self.may_sleep()
+    }
+
+    /// Whether the server has said nothing for too long. One that still works for somebody may be too busy to.
+    pub(super) fn hangs(&mut self, now: Instant) -> bool {
+        let is_due = self.suspected.is_some_and(|due| due <= now);
+        if is_due {
+            self.suspected = None;
+        }
+        is_due && self.mux.in_flight() == 0
+    }
+
+    /// Anything the server says is one. True for what says nothing else.
+    pub(super) fn is_sign_of_life(&mut self, message: &Message) -> bool {
+        self.suspected = None;
+        message.id().is_some_and(|id| {
+            id.strip_prefix(b"\"").and_then(|id| id.strip_suffix(b"\"")) == Some(PING_ID.as_bytes())
+        })
+    }
+
+    /// Takes a client's message, where there is room for it.
     pub(super) fn submit(
         &mut self,
         client: Option<ClientKey>,
         takes: Takes,
         message: &Message,
         room: Option<Room>,
-    ) -> Result<Submitted, Option<mpsc::Sender<Bytes>>> {
-        let Some(server) = self.server.as_ref().filter(|_| self.closing.is_none()) else { return Err(None) };
-        let room = match room {
-            Some(room) => room,
+    ) -> Result<Submitted, NotTaken> {
+        if self.closing.is_some() || self.over.is_some() {
+            return Err(NotTaken::Ending);
+        }
+        let Some(server) = &self.server else {
+            if !concerns_the_lost(message) {
+                self.wanted = true;
+                return Err(NotTaken::Away);
+            }
+            // It is for a server that is gone; the machine may still want to know.
+            let mut effects = Vec::new();
+            self.mux.on_client(Sender { client, streams: false }, message, &mut effects);
+            self.apply(&mut effects);
+            return Ok(Submitted::Accepted);
+        };
+        let room = match room.filter(|room| room.is_for(server)) {
+            Some(room) => room.permit,
             None => match server.clone().try_reserve_owned() {
-                Ok(room) => room,
-                Err(TrySendError::Full(server)) => return Err(Some(server)),
-                Err(TrySendError::Closed(_)) => return Err(None),
+                Ok(permit) => permit,
+                Err(TrySendError::Full(server)) => return Err(NotTaken::Full(server)),
+                // The task is about to notice.
+                Err(TrySendError::Closed(_)) => return Err(NotTaken::Gone),
             },
         };
         let sender = Sender { client, streams: takes == Takes::Post { events: true } };
         let mut effects = std::mem::take(&mut self.scratch);
         let submitted = match self.mux.on_client(sender, message, &mut effects) {
             Taken::Request { ours, text } => {
+                if message.method() == Method::Initialize && self.sharing != Sharing::Modern {
+                    self.handshake = Some((ours, text.clone()));
+                }
+                self.note(message.method(), &text);
                 room.send(text);
                 self.expect_answer(ours, client, takes)
             }
@@ -189,7 +315,98 @@ impl State {
         }
     }
 
+    /// Takes note of what is said to the server, as another one would have to be told it.
+    fn note(&mut self, method: Method, text: &Bytes) {
+        if let Some(remembered) = &mut self.remembered
+            && Remembered::concerns(method)
+            && let Ok(message) = Message::parse(text.clone())
+        {
+            remembered.note(&message);
+        }
+    }
+
+    /// What client and server agreed on is known: from now on another server can take this one's place.
+    fn shook_hands(&mut self, answer: &Message) {
+        let Some((ours, initialize)) = self.handshake.take() else { return };
+        if answer.id() != Some(ours.to_string().as_bytes()) {
+            self.handshake = Some((ours, initialize));
+            return;
+        }
+        if let Some(agreed) = Agreed::read(answer) {
+            self.remembered = Some(Remembered::new(initialize, Some(Arc::new(agreed))));
+        }
+    }
+
+    /// Nothing more is said to this server.
+    pub(super) fn let_go(&mut self) {
+        self.server = None;
+    }
+
+    /// The server is gone, and `undelivered` never reached it. What cannot be sent to another one fails; the number of
+    /// those.
+    pub(super) fn lose(&mut self, failure: &Failure, undelivered: Vec<Bytes>) -> usize {
+        self.server = None;
+        self.sleepy = false;
+        self.suspected = None;
+        let reply = failure.reply();
+        let mut effects = Vec::new();
+        let requests = undelivered.into_iter().filter_map(|text| Message::parse(text).ok());
+        let unsent = requests.filter(|message| message.kind() == Kind::Request);
+        let lost = self.mux.lose(unsent, &mut effects);
+        let count = lost.len();
+        for (ours, id) in lost {
+            let text = reply.to_json(Some(&id));
+            effects.push(Effect::Answer { ours, text, code: Some(reply.code.number()) });
+        }
+        self.apply(&mut effects);
+        self.orders.clear();
+        count
+    }
+
+    /// Another server has taken the place of the one before, and has been told what that knew. The number of requests
+    /// that it is sent again.
+    pub(super) fn go_on_with(&mut self, server: mpsc::Sender<Bytes>) -> usize {
+        self.server = Some(server);
+        self.wanted = false;
+        self.failed = None;
+        let again = self.mux.resend();
+        let count = again.len();
+        self.orders.extend(again);
+        for notice in self.remembered.as_ref().map(Remembered::notices).unwrap_or_default() {
+            if let Ok(notice) = Message::parse(notice.into()) {
+                self.on_server(&notice);
+            }
+        }
+        count
+    }
+
+    /// No other server could be got: what is under way fails, and the next message tries again.
+    pub(super) fn fail_under_way(&mut self, failure: &Failure, why: Arc<str>) {
+        self.wanted = false;
+        self.failed = Some((Instant::now(), why));
+        let reply = failure.reply();
+        let mut effects: Vec<_> = self
+            .mux
+            .fail_all()
+            .into_iter()
+            .map(|(ours, id)| Effect::Answer {
+                ours,
+                text: reply.to_json(Some(&id)),
+                code: Some(reply.code.number()),
+            })
+            .collect();
+        self.apply(&mut effects);
+    }
+
+    /// Whether the next server is wanted already, and not only with the next message.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.wanted || self.mux.in_flight() > 0
+    }
+
     pub(super) fn on_server(&mut self, message: &Message) {
+        if self.handshake.is_some() && matches!(message.kind(), Kind::Result | Kind::Error) {
+            self.shook_hands(message);
+        }
         let mut effects = std::mem::take(&mut self.scratch);
         self.mux.on_server(Instant::now(), message, &mut effects);
         self.apply(&mut effects);
@@ -218,6 +435,15 @@ impl State {
     }
 
     fn order(&mut self, text: Bytes) {
+        if self.server.is_none() {
+            return;
+        }
+        // What a shared server is told when one of its clients has gone.
+        if self.sharing == Sharing::Shared
+            && let Ok(message) = Message::parse(text.clone())
+        {
+            self.note(message.method(), &text);
+        }
         if self.orders.len() < MAX_ORDERS {
             self.orders.push_back(text);
         } else {

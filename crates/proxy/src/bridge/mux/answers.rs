@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::id::{self, IdKey};
 use super::{
     ClientKey, Due, Effect, InFlight, MAX_ASKED, MAX_TASK_TOKENS, MAX_UNSENT, Mux, Ours, QUESTION_WAITS,
-    Question, Sharing, TaskToken, empty_result,
+    Question, TaskToken, empty_result,
 };
 
 impl Mux {
@@ -51,9 +51,7 @@ impl Mux {
             effects.push(Effect::ToServer(empty_result(id)));
             return;
         }
-        // A server of one's own has one client, and is not spoken to before that is there.
-        let client = self.clients.keys().next().copied().filter(|_| self.sharing == Sharing::Own);
-        let Some(client) = client else {
+        let Some(client) = self.own_client() else {
             let reply = ErrorReply::new(
                 ErrorCode::MethodNotFound,
                 "clients cannot be asked here: no client capabilities were declared",
@@ -66,13 +64,14 @@ impl Mux {
                 .push(Effect::ToServer(refusal(id, "too many requests are waiting for the client's answer")));
             return;
         }
-        let key = IdKey::of(id);
+        let shown = self.shown(id);
+        let (key, text) = (IdKey::of(&shown), message.splice(&[(message.id_span(), &shown)]));
         let text = match self.stream_for_question(client) {
             Some(place) => {
-                effects.push(place.show(message.text().clone()));
+                effects.push(place.show(text));
                 None
             }
-            None => Some(message.text().clone()),
+            None => Some(text),
         };
         if text.is_some() {
             let state = self.clients.entry(client).or_default();
@@ -83,7 +82,17 @@ impl Mux {
             state.unsent.push_back(key.clone());
             self.due.insert((now + QUESTION_WAITS, Due::Question(key.clone())));
         }
-        self.asked.insert(key, Question { id: id.into(), client, unsent: text });
+        self.asked.insert(key, Question { id: id.into(), shown, client, unsent: text });
+    }
+
+    /// The id under which a client sees a question: the server's own, unless there was a server before it, which may
+    /// have used the same.
+    fn shown(&mut self, id: &[u8]) -> Box<[u8]> {
+        if self.generation == 0 {
+            return id.into();
+        }
+        self.questions += 1;
+        format!("\"skep-{}-{}\"", self.generation, self.questions).into_bytes().into()
     }
 
     /// A stream was found: questions that waited for one are asked.
@@ -113,14 +122,16 @@ impl Mux {
         }
     }
 
-    /// The server takes a question back. True if its client has heard of it and is to hear of this too.
-    pub(super) fn question_withdrawn(&mut self, id: &[u8]) -> bool {
-        let key = IdKey::of(id);
-        let Some(question) = self.asked.remove(&key) else { return false };
+    /// The server takes a question back. Gives the id its client knows it by, if that has heard of it.
+    pub(super) fn question_withdrawn(&mut self, id: &[u8]) -> Option<Box<[u8]>> {
+        let wanted = IdKey::of(id);
+        let is_it = |(_, question): &(&IdKey, &Question)| IdKey::of(&question.id) == wanted;
+        let key = self.asked.iter().find(is_it).map(|(key, _)| key.clone())?;
+        let question = self.asked.remove(&key)?;
         if let Some(state) = self.clients.get_mut(&question.client) {
             state.unsent.retain(|unsent| *unsent != key);
         }
-        question.unsent.is_none()
+        question.unsent.is_none().then_some(question.shown)
     }
 }
 

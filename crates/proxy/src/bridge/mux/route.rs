@@ -71,7 +71,11 @@ impl Mux {
             return;
         };
         let span = message.reported_token_span();
-        if let Some(token) = self.in_flight.get(&ours).and_then(|request| request.token.as_deref()) {
+        let request = self.in_flight.get(&ours);
+        if request.is_some_and(|request| request.resent) {
+            // It would begin again, and progress only grows.
+            effects.push(Effect::Dropped("progress of a request that was sent again"));
+        } else if let Some(token) = request.and_then(|request| request.token.as_deref()) {
             effects.push(Effect::Event { ours, text: message.splice(&[(span, token)]) });
         } else if let Some(task) = self.task_tokens.iter().find(|task| task.ours == ours) {
             let (client, text) = (task.client, message.splice(&[(span, &task.token)]));
@@ -85,8 +89,9 @@ impl Mux {
         let Some(id) = message.cancelled_id() else { return };
         match self.sharing {
             Sharing::Own => {
-                if self.question_withdrawn(id) {
-                    self.for_own_client(message, Self::related, effects);
+                if let (Some(shown), Some(client)) = (self.question_withdrawn(id), self.own_client()) {
+                    let text = message.splice(&[(message.cancelled_id_span(), &shown)]);
+                    self.related(client, text, effects);
                 }
             }
             Sharing::Shared => {}
@@ -152,10 +157,15 @@ impl Mux {
         rule: fn(&mut Self, ClientKey, Bytes, &mut Vec<Effect>),
         effects: &mut Vec<Effect>,
     ) {
-        match self.clients.keys().next().copied().filter(|_| self.sharing == Sharing::Own) {
+        match self.own_client() {
             Some(client) => rule(self, client, message.text().clone(), effects),
             None => effects.push(Effect::Dropped("a notification that nobody can be named for")),
         }
+    }
+
+    /// A server of one's own has one client, and is not spoken to before that is there.
+    pub(super) fn own_client(&self) -> Option<ClientKey> {
+        self.clients.keys().next().copied().filter(|_| self.sharing == Sharing::Own)
     }
 
     /// The server said it by itself: the stream for that, else the stream of a request, else it waits.
@@ -174,7 +184,7 @@ impl Mux {
 
     /// The server said it because of a request, though not of which: the newest stream, else the one for unasked
     /// messages, else it waits.
-    fn related(&mut self, client: ClientKey, text: Bytes, effects: &mut Vec<Effect>) {
+    pub(super) fn related(&mut self, client: ClientKey, text: Bytes, effects: &mut Vec<Effect>) {
         let place = self.stream_for_question(client);
         self.show_or_keep(client, place, text, effects);
     }

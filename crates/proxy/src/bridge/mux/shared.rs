@@ -160,6 +160,10 @@ impl Mux {
             streams: false,
             wants_log: false,
             uri: None,
+            again: None,
+            resent: false,
+            unsent: None,
+            losses: 0,
         };
         self.in_flight.insert(ours, request);
         ours

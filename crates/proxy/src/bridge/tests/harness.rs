@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use crate::body::Body;
 use crate::bridge::{Bridge, BridgeConfig, Mode, Paths};
 use crate::call::Call;
-use crate::channel::{CHANNEL_DEPTH, Channel, Connect, ConnectError, Guard, Held};
-use crate::forward::Patience;
-use crate::session::{KeyRing, Limits};
+use crate::channel::{CHANNEL_DEPTH, Channel, Connect, ConnectError, Guard, Held, Undelivered};
+use crate::forward::{OnLoss, Patience};
+use crate::session::{KeyRing, Limits, MemoryStore};
 
 pub(super) struct Servers {
     opened: mpsc::Sender<Server>,
@@ -51,7 +51,13 @@ impl Connect for Servers {
             let (says, incoming) = mpsc::channel(CHANNEL_DEPTH);
             let full = |_| ConnectError { reason: "no more of these".into() };
             self.opened.try_send(Server { hears, says }).map_err(full)?;
-            Ok(Channel { outgoing, incoming, guard: Box::new(Died(None)) })
+            Ok(Channel {
+                outgoing,
+                incoming,
+                guard: Box::new(Died(None)),
+                process: None,
+                undelivered: Undelivered::default(),
+            })
         })
     }
 }
@@ -122,6 +128,10 @@ pub(super) fn rig_with(mode: Mode, change: impl FnOnce(&mut BridgeConfig)) -> Ri
         patience: Patience::default(),
         paths: Paths::default(),
         allow_sse: true,
+        on_loss: OnLoss::Strict,
+        store: Arc::new(MemoryStore::default()),
+        sleep_after: None,
+        memory: None,
     };
     change(&mut config);
     Rig { bridge: Bridge::new(config, Arc::new(Servers { opened: opened_by })), opened }
