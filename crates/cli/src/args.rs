@@ -5,6 +5,7 @@
 //! | `SKEP_DEBUG` | `--debug` |
 //! | `SKEP_LOG` | a filter in `tracing` syntax that replaces the default one |
 //! | `SKEP_SESSION_KEY_FILE` | `--session-key-file` |
+//! | `SKEP_SESSION_STORE` | `--store` |
 
 mod mcp;
 mod serve;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Proxy(Box<ProxyArgs>),
     /// Ask a server what it offers, or call one of its tools
     Mcp(McpArgs),
+    /// See which sessions are open, what happened to one, or end it
+    Sessions(SessionsArgs),
     /// Be the built-in example server
     Example(ExampleArgs),
     /// Write a completion script for a shell
@@ -110,6 +113,37 @@ pub(crate) struct ExampleArgs {
     /// A file for the lines that the tool `record` adds: what was carried out, whatever becomes of the server
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
+}
+
+/// Arguments of `skep sessions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SessionsArgs {
+    /// Only those of this server
+    #[arg(long, global = true)]
+    pub(crate) name: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: SessionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// List the sessions that are open
+    List {
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Tell what is known of a session, and what happened to it
+    Show {
+        /// Its id, or how that begins
+        id: String,
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// End a session
+    End {
+        /// Its id, or how that begins
+        id: String,
+    },
 }
 
 /// Arguments of `skep completion`.

@@ -6,4 +6,5 @@ pub(crate) mod mcp;
 pub(crate) mod proxy;
 pub(crate) mod run;
 mod serve;
+pub(crate) mod sessions;
 pub(crate) mod version;

@@ -35,6 +35,7 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Run(args) => commands::run::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
         Command::Mcp(args) => commands::mcp::run(&args, printer),
+        Command::Sessions(args) => commands::sessions::run(&args, printer),
         Command::Example(args) => commands::example::run(&args, printer),
         Command::Completion(args) => commands::completion::run(&args, printer),
         Command::Version(args) => commands::version::run(&args, printer),

@@ -3,6 +3,7 @@
 //! - [`serve`] — one server behind one endpoint, from start to drain.
 //! - [`relay`] — the other way round: stdio in front of a remote server.
 //! - [`client`] — an MCP client for people.
+//! - [`control`] — what a running skep can be asked by whoever started it.
 //!
 //! Everything is handed in as values: no environment, no home directory, no terminal. Files are read where a setting
 //! names one.
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod control;
 mod diagnostics;
 pub mod keys;
 mod process;

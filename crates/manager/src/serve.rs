@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::{Control, ControlFolder};
 use crate::diagnostics::Diagnostics;
 use crate::keys::{KeySource, KeySourceError};
 use crate::sessions::StoreSource;
@@ -77,6 +78,8 @@ pub struct ServeSettings {
     pub sleep_after: Option<Duration>,
     /// Bytes that the processes of all sessions may use before those of unused ones are let go.
     pub memory: Option<u64>,
+    /// Where this process can be asked about its sessions.
+    pub control: Option<ControlFolder>,
     /// Before the paths that HTTP+SSE clients are told.
     pub endpoint_prefix: String,
     /// For requests under way when it is told to stop.
@@ -200,6 +203,15 @@ impl Serving {
             }
         };
         route.register(&metrics);
+        if let Some(folder) = &settings.control {
+            match Control::bind(folder, settings.name.as_str()) {
+                Ok(control) => {
+                    let (name, stop) = (settings.name.as_str().to_owned(), tasks.stop_token());
+                    tasks.spawn("control", control.serve(name, Arc::new(route.clone()), stop));
+                }
+                Err(error) => tracing::warn!(%error, "`skep sessions` does not reach this process"),
+            }
+        }
         let gone = CancellationToken::new();
         let chain = ChainConfig {
             process: fastrand::u32(..),

@@ -34,6 +34,7 @@ use crate::failure::Failure;
 use crate::instance::{Instance, Instances};
 use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::{Agreed, Remembered};
+use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write};
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
@@ -175,6 +176,34 @@ impl Forward {
     #[must_use]
     pub fn recoveries(&self) -> &Arc<RecoveryCounts> {
         &self.recoveries
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn list(&self) -> Vec<SessionView> {
+        self.table.all().iter().map(|session| self.view(session)).collect()
+    }
+
+    fn view(&self, session: &PinnedSession) -> SessionView {
+        let place = session.backend.place();
+        let at = place.instance.as_ref().map_or_else(|| "nowhere".to_owned(), |i| i.address.to_string());
+        self.table.view(session, at, place.epoch)
+    }
+
+    /// All that is known of a session that is served here.
+    #[must_use]
+    pub fn show(&self, id: Uuid) -> Option<SessionDetail> {
+        let session = self.table.get(id)?;
+        let remembered = session.backend.remembered();
+        let timeline = session.backend.timeline.entries();
+        Some(SessionDetail::new(self.view(&session), remembered.as_ref(), timeline))
+    }
+
+    /// Ends a session for everyone; false where it is not served here.
+    pub async fn end(&self, id: Uuid) -> bool {
+        let Some(session) = self.table.end(id) else { return false };
+        self.dismiss(&[session]).await;
+        true
     }
 
     /// The instances behind this route.

@@ -5,6 +5,7 @@ pub mod keys;
 pub mod store;
 pub mod table;
 pub mod token;
+pub mod view;
 
 pub use keys::{KeyError, KeyRing};
 pub use store::{Kept, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};

@@ -9,6 +9,7 @@ use proxy::relay::RelayEnd;
 
 use super::serve::{self, Telling};
 use crate::args::{Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs};
+use crate::dirs;
 use crate::exit::Outcome;
 use crate::headers;
 use crate::printer::Printer;
@@ -33,6 +34,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
         on_loss: args.sessions.on_session_loss.into(),
+        control: dirs::control().ok(),
         sleep_after: None,
         memory: None,
         endpoint_prefix: String::new(),

@@ -12,6 +12,7 @@ use workload::CommandSpec;
 
 use super::serve::{self, Telling};
 use crate::args::{ProxyMode, RunArgs, RunTransport};
+use crate::dirs;
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::{headers, names};
@@ -84,6 +85,7 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
         on_loss: args.sessions.on_session_loss.into(),
+        control: dirs::control().ok(),
         sleep_after: Some(args.sleep_after).filter(|after| !after.is_zero()),
         memory: args.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
         endpoint_prefix: endpoint_prefix(&args.endpoint_prefix)?,

@@ -12,7 +12,7 @@ use testkit::{Connection, Program};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Listener, at, command, error_of, example, free_port, listens, peer, proxy, redis, until,
+    Listener, at, command, error_of, example, free_port, listens, output, peer, proxy, redis, until,
 };
 
 /// The example server, which can be killed and started again at the same address.
@@ -197,6 +197,36 @@ async fn a_listener_hears_on_and_its_subscriptions_are_restored() {
     let (message, id) = listener.next().await;
     assert_eq!(message["params"]["uri"], "test://watched-resource");
     assert!(id.is_empty() || id.starts_with("skep1-"), "{id}");
+}
+
+#[tokio::test]
+async fn what_happened_to_a_session_can_be_seen_and_it_can_be_ended() {
+    let mut backend = Backend::start("a");
+    let (skep, url) = proxy(&[&backend.url()], &[]);
+    let mut session = Session::open(&url).await.unwrap();
+    session.ask("resources/subscribe", json!({"uri": "test://watched-resource"})).await.unwrap();
+    backend.kill();
+    backend.start_again();
+    whoami(&mut session).await;
+    let (lists, _, _) = output(&["sessions", "list", "--format", "json"]);
+    let lists: Vec<Value> = serde_json::from_str(&lists).unwrap();
+    let own = lists.iter().find(|list| list["pid"] == skep.pid()).unwrap();
+    let line = &own["sessions"][0];
+    assert_eq!((&line["epoch"], &line["place"]), (&json!(1), &json!(backend.address)), "{line}");
+    assert!(!session.id.contains(line["id"].as_str().unwrap()), "the id opens nothing");
+    let id = line["id"].as_str().unwrap();
+    let (shown, _, _) = output(&["sessions", "show", &id[..13]]);
+    for part in ["2025-11-25", "test://watched-resource", "lost", "rebuilt"] {
+        assert!(shown.contains(part), "{part}\n{shown}");
+    }
+    let (table, _, _) = output(&["sessions", "list", "--name", "test"]);
+    assert!(table.starts_with("SESSION") && table.contains(id), "{table}");
+    let (_, said, code) = output(&["sessions", "end", id]);
+    assert_eq!(code, Some(0), "{said}");
+    let answer = session.send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await.unwrap();
+    assert_eq!(error_of(&answer), (404, json!(-32001), json!(1)));
+    let (_, said, code) = output(&["sessions", "show", "no-such"]);
+    assert!(code == Some(1) && said.contains("skep sessions list"), "{said}");
 }
 
 #[tokio::test]

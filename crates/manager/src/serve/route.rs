@@ -16,6 +16,7 @@ use proxy::history::{Cause, Outcome, RecoveryCounts};
 use proxy::instance::Instances;
 use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
 use proxy::resolve::Resolver;
+use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{KeyRing, SessionStore};
 use proxy::upstream::{ClientTls, Pool, PoolConfig};
 use proxy::{Body, Call};
@@ -23,9 +24,11 @@ use telemetry::{Metrics, Tasks};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
+use uuid::Uuid;
 use workload::{CommandSpec, LogTail, RestartPolicy, State, Supervisor};
 
 use super::{ServeSettings, StartError, client_tls, endpoints};
+use crate::control::Sessions;
 use crate::process::{Beginning, ProcessConnect};
 use crate::target::{HttpTarget, HttpTransport, Target};
 
@@ -414,6 +417,29 @@ impl Route {
                     counts.counts().dropped
                 });
             }
+        }
+    }
+}
+
+impl Sessions for Route {
+    fn list(&self) -> Vec<SessionView> {
+        match &self.kind {
+            Kind::Forward { forward, .. } => forward.list(),
+            Kind::Bridge(bridge) => bridge.list(),
+        }
+    }
+
+    fn show(&self, id: Uuid) -> Option<SessionDetail> {
+        match &self.kind {
+            Kind::Forward { forward, .. } => forward.show(id),
+            Kind::Bridge(bridge) => bridge.show(id),
+        }
+    }
+
+    async fn end(&self, id: Uuid) -> bool {
+        match &self.kind {
+            Kind::Forward { forward, .. } => forward.end(id).await,
+            Kind::Bridge(bridge) => bridge.end(id).await,
         }
     }
 }

@@ -206,6 +206,13 @@ impl Child {
         self.over().is_none()
     }
 
+    /// The ids of its sessions, for the log.
+    fn sessions(&self) -> String {
+        let ids = self.session_ids.lock();
+        let ids: Vec<String> = ids.values().map(Uuid::to_string).collect();
+        ids.join(" ")
+    }
+
     /// The sessions that end with the server.
     pub(super) fn take_session_ids(&self) -> Vec<Uuid> {
         self.session_ids.lock().drain().map(|(_, id)| id).collect()
@@ -251,6 +258,11 @@ impl Child {
     /// The process that is the server now.
     pub(super) fn process(&self) -> Option<u32> {
         Some(self.process.load(Ordering::Relaxed)).filter(|process| *process != 0)
+    }
+
+    /// How many servers there were before this one.
+    pub(super) fn generation(&self) -> u32 {
+        self.state.lock().mux.generation()
     }
 
     /// Whether there is a server now.

@@ -16,6 +16,7 @@ use super::{Bridge, Front, Mode, SWEEP_EVERY, Served, nowhere};
 use crate::failure::Failure;
 use crate::forward::OnLoss;
 use crate::recovery::remembered::{Agreed, Remembered};
+use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{Claims, Kept, Session, SessionRecord, SessionStore, Table, Write};
 
 /// A server of a session used more recently than this is not let go to make room.
@@ -142,6 +143,39 @@ impl Bridge {
             // What is refused now is the server's to refuse.
             let _ = self.submit_in_time(child, Some(client), takes, &request).await;
         }
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn list(&self) -> Vec<SessionView> {
+        self.table.all().iter().map(|session| self.view(session)).collect()
+    }
+
+    fn view(&self, session: &Session<Served>) -> SessionView {
+        let Served { child, epoch, .. } = &session.backend;
+        let place = match (child.is_awake(), child.process()) {
+            (true, Some(process)) => format!("process {process}"),
+            (true, None) => self.config.target.clone(),
+            (false, _) => "asleep".to_owned(),
+        };
+        self.table.view(session, place, child.generation().max(*epoch))
+    }
+
+    /// All that is known of a session that is served here.
+    #[must_use]
+    pub fn show(&self, id: Uuid) -> Option<SessionDetail> {
+        let session = self.table.get(id)?;
+        let remembered =
+            session.backend.remembered.lock().clone().or_else(|| session.backend.child.remembered());
+        let timeline = session.backend.child.timeline().entries();
+        Some(SessionDetail::new(self.view(&session), remembered.as_ref(), timeline))
+    }
+
+    /// Ends a session; false where it is not served here.
+    pub async fn end(&self, id: Uuid) -> bool {
+        let Some(session) = self.table.end(id) else { return false };
+        self.forget(&session, "it was ended by hand").await;
+        true
     }
 
     /// Tells the store which sessions are in use, and what it could not be told before.

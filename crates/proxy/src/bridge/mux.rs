@@ -214,6 +214,10 @@ impl Mux {
         self.generation = generation;
     }
 
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     pub(super) fn add_client(&mut self, client: ClientKey) {
         self.clients.insert(client, Client::default());
     }

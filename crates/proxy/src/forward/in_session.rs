@@ -113,6 +113,7 @@ impl Forward {
             }
             if !loss.is_unexecuted() && outgoing.mcp_method.resend() != Resend::Safe {
                 self.recoveries.count_interrupted(1);
+                session.backend.timeline.add("interrupted", outgoing.mcp_method.label());
                 return Err(match failure {
                     Failure::Lost { backend, instance, reason } => {
                         Failure::Interrupted { backend, instance, reason }

@@ -122,10 +122,11 @@ impl Forward {
         session.backend.timeline.add("lost", cause.name());
         session.backend.timeline.add(outcome_name.name(), detail.trim_end());
         tracing::info!(
+            target: "skep::audit",
+            cause = cause.name(),
             session.id = %session.id,
             session.epoch = place.epoch,
             backend.address = address,
-            cause = cause.name(),
             outcome = outcome_name.name(),
             reason = why,
             "session was lost"

@@ -1,4 +1,5 @@
-//! What happened to sessions, for whoever runs them: counters of all, and a timeline of each.
+//! What happened to sessions, for whoever runs them: counters of all, and a timeline of each. Events of it have the target
+//! `skep::audit`; they name a session by its own id, never by the token that its client holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;

@@ -119,6 +119,20 @@ impl Remembered {
         Self { initialize, agreed, ..Self::default() }
     }
 
+    /// The revision and the server's name, as they were agreed on.
+    pub(crate) fn agreed_on(&self) -> Option<(String, String)> {
+        let agreed = self.agreed.as_ref()?;
+        Some((agreed.version.clone(), agreed.server.clone()))
+    }
+
+    pub(crate) fn level(&self) -> Option<&str> {
+        self.level.as_deref()
+    }
+
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.iter().map(String::as_str)
+    }
+
     /// The revision that was agreed on.
     pub(crate) fn version(&self) -> Option<Revision> {
         Revision::from_wire(&self.agreed.as_ref()?.version)

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::keys::KeyRing;
 use super::token::{Claims, Pin, RouteId};
+use super::view::{self, SessionView};
 
 /// How many sessions, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -361,6 +362,20 @@ impl<B: Send + Sync + 'static> Table<B> {
         idle.sort_unstable_by_key(|(for_ms, _)| std::cmp::Reverse(*for_ms));
         idle.truncate((limit / 100).max(1));
         Ok(idle.into_iter().filter_map(|(_, id)| self.end(id)).collect())
+    }
+}
+
+impl<B: Send + Sync + 'static> Table<B> {
+    /// What is shown of a session that lives at `place`.
+    pub(crate) fn view(&self, session: &Session<B>, place: String, epoch: u32) -> SessionView {
+        SessionView {
+            id: session.id,
+            principal: view::principal(session.principal),
+            place,
+            epoch,
+            began: session.issued,
+            idle: session.idle_for(self.clock.now()).map(Duration::from_millis),
+        }
     }
 }
 

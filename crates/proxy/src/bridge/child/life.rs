@@ -128,7 +128,15 @@ impl Child {
         drop(state);
         revival.counts.count_interrupted(interrupted);
         self.timeline.add("lost", format!("{}: {reason}", cause.name()));
-        tracing::info!(backend = %self.backend.name, cause = cause.name(), %reason, interrupted, "a server is gone");
+        tracing::info!(
+            target: "skep::audit",
+            backend = %self.backend.name,
+            sessions = self.sessions(),
+            cause = cause.name(),
+            %reason,
+            interrupted,
+            "a server is gone"
+        );
         // Whoever found that it reads no more waits for this.
         self.back.notify_waiters();
     }
@@ -160,6 +168,7 @@ impl Child {
             revival.counts.count(cause, outcome);
             self.timeline.add(outcome.name(), format!("in {} ms {why}", begun.elapsed().as_millis()));
             tracing::info!(
+                target: "skep::audit",
                 backend = %self.backend.name,
                 cause = cause.name(),
                 outcome = outcome.name(),

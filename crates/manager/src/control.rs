@@ -1,0 +1,393 @@
+//! What a running skep can be asked by whoever started it: over a Unix socket in a folder that only this user can enter,
+//! and only by processes of this user.
+//!
+//! HTTP/1.1 with JSON: `GET /v1/sessions`, `GET /v1/sessions/ID`, `DELETE /v1/sessions/ID`.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::rt::TokioIo;
+use proxy::session::view::{SessionDetail, SessionView};
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long a skep may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SUFFIX: &str = ".sock";
+
+/// Where a process is asked.
+#[derive(Clone, Debug)]
+pub struct ControlFolder(pub PathBuf);
+
+/// Why a process cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("{}: {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("{} belongs to another user", path.display())]
+    Foreign { path: PathBuf },
+    #[error("{name} did not answer: {reason}")]
+    Silent { name: String, reason: String },
+}
+
+/// The sessions of one process.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct SessionList {
+    /// What is served.
+    pub name: String,
+    pub pid: u32,
+    pub sessions: Vec<SessionLine>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionLine {
+    pub id: Uuid,
+    pub principal: String,
+    pub place: String,
+    pub epoch: u32,
+    /// Unix seconds.
+    pub began: u64,
+    /// `None`: something is under way.
+    pub idle_seconds: Option<u64>,
+}
+
+/// All that is told of one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionReport {
+    pub name: String,
+    #[serde(flatten)]
+    pub line: SessionLine,
+    pub protocol_version: Option<String>,
+    pub server: Option<String>,
+    pub log_level: Option<String>,
+    pub subscriptions: Vec<String>,
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// Something that happened to a session.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TimelineEntry {
+    /// Unix milliseconds.
+    pub at: u64,
+    pub what: String,
+    pub detail: String,
+}
+
+impl From<SessionView> for SessionLine {
+    fn from(view: SessionView) -> Self {
+        let SessionView { id, principal, place, epoch, began, idle } = view;
+        Self { id, principal, place, epoch, began, idle_seconds: idle.map(|idle| idle.as_secs()) }
+    }
+}
+
+impl SessionReport {
+    fn new(name: &str, detail: SessionDetail) -> Self {
+        let (protocol_version, server) = detail.agreed.unzip();
+        let began =
+            TimelineEntry { at: detail.view.began * 1000, what: "began".into(), detail: String::new() };
+        let happened = detail.timeline.into_iter().map(|entry| TimelineEntry {
+            at: entry
+                .at
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |at| u64::try_from(at.as_millis()).unwrap_or(0)),
+            what: entry.what.to_owned(),
+            detail: entry.detail,
+        });
+        Self {
+            name: name.to_owned(),
+            timeline: std::iter::once(began).chain(happened).collect(),
+            line: detail.view.into(),
+            protocol_version,
+            server,
+            log_level: detail.log_level,
+            subscriptions: detail.subscriptions,
+        }
+    }
+}
+
+/// What is asked about.
+pub(crate) trait Sessions: Send + Sync + 'static {
+    fn list(&self) -> Vec<SessionView>;
+    fn show(&self, id: Uuid) -> Option<SessionDetail>;
+    /// False where there is none of this id.
+    fn end(&self, id: Uuid) -> impl Future<Output = bool> + Send;
+}
+
+/// A socket that is listened on; it is removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Another process of this id may not exist yet; whoever looks passes over what nobody listens on.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Control {
+    /// Listens for questions about what is served under this name.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub(crate) fn bind(folder: &ControlFolder, name: &str) -> Result<Self, ControlError> {
+        let ControlFolder(folder) = folder;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ControlError::Socket { path, source }
+        };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(failed(folder))?;
+        let path = folder.join(format!("{name}.{}{SUFFIX}", std::process::id()));
+        // Left by a process of this id that was killed.
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).map_err(failed(&path))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Answers until `stop`.
+    pub(crate) async fn serve(self, name: String, sessions: Arc<impl Sessions>, stop: CancellationToken) {
+        let own = rustix::process::geteuid().as_raw();
+        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
+            let Ok((stream, _)) = accepted else { continue };
+            if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
+                tracing::warn!(path = %self.path.display(), "a process of another user asked, and was not answered");
+                continue;
+            }
+            let service = hyper::service::service_fn(|request| answer(&name, &*sessions, request));
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // One at a time is enough for people; nobody may keep it for long.
+            let _ = timeout(PATIENCE, connection).await;
+        }
+    }
+}
+
+async fn answer<B>(
+    name: &str,
+    sessions: &impl Sessions,
+    request: Request<B>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path();
+    let id = path.strip_prefix("/v1/sessions/").and_then(|id| id.parse::<Uuid>().ok());
+    let nothing = |status: StatusCode| {
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = status;
+        response
+    };
+    Ok(match (request.method(), path, id) {
+        (&Method::GET, "/v1/sessions", _) => {
+            let sessions = sessions.list().into_iter().map(Into::into).collect();
+            json(&SessionList { name: name.to_owned(), pid: std::process::id(), sessions })
+        }
+        (&Method::GET, _, Some(id)) => match sessions.show(id) {
+            Some(detail) => json(&SessionReport::new(name, detail)),
+            None => nothing(StatusCode::NOT_FOUND),
+        },
+        (&Method::DELETE, _, Some(id)) if sessions.end(id).await => nothing(StatusCode::NO_CONTENT),
+        _ => nothing(StatusCode::NOT_FOUND),
+    })
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(Full::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The processes of this user that can be asked.
+#[derive(Debug)]
+pub struct Controls {
+    sockets: Vec<PathBuf>,
+}
+
+impl Controls {
+    /// Those that serve something under `name`, or all.
+    ///
+    /// # Errors
+    /// The folder cannot be read; that there is none is no error.
+    pub fn find(folder: &ControlFolder, name: Option<&str>) -> Result<Self, ControlError> {
+        let ControlFolder(folder) = folder;
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { sockets: Vec::new() }),
+            Err(source) => return Err(ControlError::Socket { path: folder.clone(), source }),
+        };
+        let is_asked_for = |path: &PathBuf| {
+            let stem = path.file_name().and_then(|file| file.to_str()?.strip_suffix(SUFFIX));
+            let served = stem.and_then(|stem| Some(stem.rsplit_once('.')?.0));
+            served.is_some_and(|served| name.is_none_or(|name| name == served))
+        };
+        let mut sockets: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(is_asked_for).collect();
+        sockets.sort();
+        Ok(Self { sockets })
+    }
+
+    /// The sessions of all of them. A socket that nobody listens on is removed: its process was killed.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub async fn list(&self) -> Result<Vec<SessionList>, ControlError> {
+        let mut lists = Vec::new();
+        for socket in &self.sockets {
+            if let Some((StatusCode::OK, text)) = ask(socket, Method::GET, "/v1/sessions").await? {
+                lists.push(read(socket, &text)?);
+            }
+        }
+        Ok(lists)
+    }
+
+    /// What is known of a session; `None` where none of them serves it.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn show(&self, id: Uuid) -> Result<Option<SessionReport>, ControlError> {
+        for socket in &self.sockets {
+            let answer = ask(socket, Method::GET, &format!("/v1/sessions/{id}")).await?;
+            if let Some((StatusCode::OK, text)) = answer {
+                return read(socket, &text).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends a session; false where none of them serves it.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn end(&self, id: Uuid) -> Result<bool, ControlError> {
+        for socket in &self.sockets {
+            let answer = ask(socket, Method::DELETE, &format!("/v1/sessions/{id}")).await?;
+            if answer.is_some_and(|(status, _)| status.is_success()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn silent(socket: &Path, reason: impl ToString) -> ControlError {
+    ControlError::Silent { name: socket.display().to_string(), reason: reason.to_string() }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(socket: &Path, text: &[u8]) -> Result<T, ControlError> {
+    serde_json::from_slice(text)
+        .map_err(|error| silent(socket, format!("it is another version of skep ({error})")))
+}
+
+/// `None`: nobody listens there.
+async fn ask(socket: &Path, method: Method, path: &str) -> Result<Option<(StatusCode, Bytes)>, ControlError> {
+    let stream = match UnixStream::connect(socket).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            let _ = std::fs::remove_file(socket);
+            return Ok(None);
+        }
+        Err(source) => return Err(ControlError::Socket { path: socket.to_owned(), source }),
+    };
+    let peer = stream.peer_cred().map_err(|error| silent(socket, error))?;
+    if peer.uid() != rustix::process::geteuid().as_raw() {
+        return Err(ControlError::Foreign { path: socket.to_owned() });
+    }
+    let asking = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
+        let request = request.body(Empty::<Bytes>::new()).expect("a method and a path make a request");
+        let answered = async {
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let text = body.collect().await?.to_bytes();
+            drop(sender);
+            Ok::<_, hyper::Error>((head.status, text))
+        };
+        let (answered, _) = tokio::join!(answered, connection);
+        answered
+    };
+    match timeout(PATIENCE, asking).await {
+        Ok(Ok(answered)) => Ok(Some(answered)),
+        Ok(Err(error)) => Err(silent(socket, error)),
+        Err(_) => Err(silent(socket, "it took too long")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct One(Uuid);
+
+    impl Sessions for One {
+        fn list(&self) -> Vec<SessionView> {
+            vec![self.view()]
+        }
+
+        fn show(&self, id: Uuid) -> Option<SessionDetail> {
+            (id == self.0).then(|| SessionDetail {
+                view: self.view(),
+                agreed: Some(("2025-11-25".into(), "s".into())),
+                log_level: None,
+                subscriptions: vec!["a://b".into()],
+                timeline: Vec::new(),
+            })
+        }
+
+        async fn end(&self, id: Uuid) -> bool {
+            id == self.0
+        }
+    }
+
+    impl One {
+        fn view(&self) -> SessionView {
+            let idle = Some(Duration::from_secs(3));
+            SessionView {
+                id: self.0,
+                principal: "anonymous".into(),
+                place: "here".into(),
+                epoch: 1,
+                began: 5,
+                idle,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_asked_and_one_that_was_killed_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = ControlFolder(folder.path().join("run"));
+        assert!(Controls::find(&folder, None).unwrap().list().await.unwrap().is_empty());
+        let id = Uuid::new_v4();
+        let (stop, control) = (CancellationToken::new(), Control::bind(&folder, "a.b").unwrap());
+        let serving = tokio::spawn(control.serve("a.b".into(), Arc::new(One(id)), stop.clone()));
+        drop(std::os::unix::net::UnixListener::bind(folder.0.join("dead.1.sock")).unwrap());
+        let all = Controls::find(&folder, None).unwrap();
+        assert_eq!(all.sockets.len(), 2);
+        let lists = all.list().await.unwrap();
+        assert_eq!((lists.len(), lists[0].sessions[0].id), (1, id));
+        assert!(!folder.0.join("dead.1.sock").exists());
+        let named = Controls::find(&folder, Some("a.b")).unwrap();
+        let report = named.show(id).await.unwrap().unwrap();
+        assert_eq!((&*report.server.unwrap(), &*report.timeline[0].what), ("s", "began"));
+        assert!(named.show(Uuid::new_v4()).await.unwrap().is_none());
+        assert!(named.end(id).await.unwrap());
+        assert!(!named.end(Uuid::new_v4()).await.unwrap());
+        assert!(Controls::find(&folder, Some("c")).unwrap().sockets.is_empty());
+        stop.cancel();
+        serving.await.unwrap();
+        assert!(std::fs::read_dir(&folder.0).unwrap().next().is_none(), "the socket goes with the process");
+    }
+}
