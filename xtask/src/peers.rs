@@ -16,6 +16,8 @@ pub(crate) struct Peers {
     pub(crate) node: PathBuf,
     /// A Python with the official SDK.
     pub(crate) python: PathBuf,
+    /// A Python with the official SDK of the line before.
+    pub(crate) python_v1: PathBuf,
     /// `conformance/`, where the scripts are.
     pub(crate) folder: PathBuf,
 }
@@ -36,15 +38,20 @@ pub(crate) fn install() -> anyhow::Result<Peers> {
             .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts=false"])
             .current_dir(&folder))
     })?;
-    let venv = target().join("venv");
-    once(&folder.join("requirements.txt"), &venv.join(".installed"), || {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let mut pip = Command::new(venv.join("bin/python"));
-        run(pip
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(folder.join("requirements.txt")))
+    let python = python_of(&folder.join("requirements.txt"), &target().join("venv"))?;
+    let python_v1 = python_of(&folder.join("requirements-v1.txt"), &target().join("venv-v1"))?;
+    Ok(Peers { node: folder.join("node_modules/.bin/node"), python, python_v1, folder })
+}
+
+/// The Python of an environment with these packages in it.
+fn python_of(requirements: &Path, venv: &Path) -> anyhow::Result<PathBuf> {
+    let python = venv.join("bin/python");
+    once(requirements, &venv.join(".installed"), || {
+        run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+        let mut pip = Command::new(&python);
+        run(pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))
     })?;
-    Ok(Peers { node: folder.join("node_modules/.bin/node"), python: venv.join("bin/python"), folder })
+    Ok(python)
 }
 
 /// Does something unless it was done for this very text of `input`.

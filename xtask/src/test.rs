@@ -25,7 +25,8 @@ pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut tests = Command::new(cargo);
         tests.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root());
-        run(tests.env("SKEP_TEST_NODE", &peers.node).env("SKEP_TEST_PYTHON", &peers.python))
+        tests.env("SKEP_TEST_NODE", &peers.node).env("SKEP_TEST_PYTHON", &peers.python);
+        run(tests.env("SKEP_TEST_PYTHON_V1", &peers.python_v1))
     })?;
     if !args.skip_conformance {
         step("chaos", || chaos::run(&chaos::ChaosArgs::short()))?;

@@ -1,7 +1,7 @@
 //! Sessions outlive their backends: real servers, killed without warning.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use testkit::{Connection, Program};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Listener, at, command, error_of, example, free_port, listens, output, peer, proxy, redis, until,
+    Listener, at, children, command, error_of, example, free_port, listens, output, peer, proxy, redis, run,
+    until,
 };
 
 /// The example server, which can be killed and started again at the same address.
@@ -293,6 +294,16 @@ impl RealServer {
         Some(Self::start(start).await)
     }
 
+    /// A server on rmcp, the Rust SDK.
+    async fn rust() -> Self {
+        let start = move |port: u16| {
+            let mut command = Command::new(rmcp_peer());
+            command.args(["server", &port.to_string()]);
+            command
+        };
+        Self::start(start).await
+    }
+
     fn begin(&mut self) {
         let mut command = (self.command)();
         command.stdin(Stdio::null());
@@ -316,7 +327,14 @@ impl RealServer {
     }
 }
 
-fn conformance(file: &str) -> std::path::PathBuf {
+/// The Rust SDK at either end: `crates/cli/examples/rmcp_peer.rs`.
+fn rmcp_peer() -> PathBuf {
+    let peer = Path::new(env!("CARGO_BIN_EXE_skep")).with_file_name("examples").join("rmcp_peer");
+    assert!(peer.is_file(), "build it: cargo build -p cli --example rmcp_peer (`cargo test` does)");
+    peer
+}
+
+fn conformance(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance").join(file)
 }
 
@@ -342,23 +360,34 @@ async fn a_python_server_that_was_killed_is_taken_up_again() {
     is_rebuilt(server, "add", json!({"a": 2, "b": 40})).await;
 }
 
-/// The official clients die with their server's session when they speak to it directly.
-async fn official_clients_go_on(mut server: RealServer) {
-    let (Some(node), Some(python)) = (peer("SKEP_TEST_NODE"), peer("SKEP_TEST_PYTHON")) else { return };
-    let (_skep, url) = proxy(&[&server.url()], &[]);
-    let mut clients = Vec::new();
-    for sdk in ["v1", "v2"] {
-        let mut client = Command::new(&node);
-        client.arg(conformance("survivor.mjs")).args([&url, sdk]).stdin(Stdio::piped());
-        clients.push((format!("TypeScript {sdk}"), Program::start(client).unwrap()));
-    }
-    let mut client = Command::new(&python);
-    client.arg(conformance("survivor.py")).arg(&url).stdin(Stdio::piped());
-    clients.push(("Python".to_owned(), Program::start(client).unwrap()));
+/// Clients that nobody here wrote (`testing.md` 3.1): all but the last die with their server's session when they speak to it
+/// directly. `None` where one is not installed.
+fn survivors(url: &str) -> Option<Vec<(&'static str, Program)>> {
+    let (node, python) = (peer("SKEP_TEST_NODE")?, peer("SKEP_TEST_PYTHON")?);
+    let python_v1 = peer("SKEP_TEST_PYTHON_V1")?;
+    let start = |name: &'static str, program: &str, script: Option<&str>, args: [&str; 2]| {
+        let mut client = Command::new(program);
+        client.args(script.map(conformance)).args(args).stdin(Stdio::piped());
+        (name, Program::start(client).unwrap())
+    };
+    let clients = vec![
+        start("TypeScript v1", &node, Some("survivor.mjs"), [url, "v1"]),
+        start("TypeScript v2", &node, Some("survivor.mjs"), [url, "v2"]),
+        start("Python v1", &python_v1, Some("survivor.py"), [url, "v1"]),
+        start("Python v2", &python, Some("survivor.py"), [url, "v2"]),
+        start("fastmcp", &python, Some("survivor.py"), [url, "fastmcp"]),
+        start("rmcp", rmcp_peer().to_str().unwrap(), None, ["client", url]),
+    ];
+    Some(clients)
+}
+
+/// All list the server's tools, it is killed and comes back, and all list them again.
+async fn all_clients_go_on(url: &str, kill: impl FnOnce()) {
+    let Some(mut clients) = survivors(url) else { return };
     for (name, client) in &mut clients {
         assert_eq!(client.line().unwrap(), "ready", "{name}");
     }
-    server.kill_and_begin_again();
+    kill();
     for (name, client) in &mut clients {
         client.say("go\n").unwrap();
         assert_eq!(client.line().unwrap_or_default(), "ok", "{name}");
@@ -366,15 +395,48 @@ async fn official_clients_go_on(mut server: RealServer) {
 }
 
 #[tokio::test]
-async fn official_clients_go_on_when_a_typescript_server_is_killed() {
-    let Some(server) = RealServer::typescript().await else { return };
-    official_clients_go_on(server).await;
+async fn all_clients_go_on_when_the_example_is_killed() {
+    let mut backend = Backend::start("a");
+    let (_skep, url) = proxy(&[&backend.url()], &[]);
+    all_clients_go_on(&url, || {
+        backend.kill();
+        backend.start_again();
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn official_clients_go_on_when_a_python_server_is_killed() {
-    let Some(server) = RealServer::python().await else { return };
-    official_clients_go_on(server).await;
+async fn all_clients_go_on_when_a_typescript_server_is_killed() {
+    let Some(mut server) = RealServer::typescript().await else { return };
+    let (_skep, url) = proxy(&[&server.url()], &[]);
+    all_clients_go_on(&url, || server.kill_and_begin_again()).await;
+}
+
+#[tokio::test]
+async fn all_clients_go_on_when_a_python_server_is_killed() {
+    let Some(mut server) = RealServer::python().await else { return };
+    let (_skep, url) = proxy(&[&server.url()], &[]);
+    all_clients_go_on(&url, || server.kill_and_begin_again()).await;
+}
+
+#[tokio::test]
+async fn all_clients_go_on_when_a_rust_server_is_killed() {
+    let mut server = RealServer::rust().await;
+    let (_skep, url) = proxy(&[&server.url()], &[]);
+    all_clients_go_on(&url, || server.kill_and_begin_again()).await;
+}
+
+#[tokio::test]
+async fn all_clients_go_on_when_a_process_is_killed() {
+    let (skep, url) = run(&["example"]);
+    all_clients_go_on(&url, || {
+        for pid in children(skep.pid()) {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+            // A process of nobody may end by itself meanwhile.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -382,7 +382,7 @@ impl Link {
     /// Asks for the session's own stream, or for the rest of any.
     async fn get(&self, last_id: Option<&str>) -> Result<(StatusCode, Option<Box<UpstreamBody>>), Failure> {
         let mut request = self.outgoing.request.clone();
-        request.fields = request.fields.without(&[b"accept", b"content-type", b"last-event-id"]);
+        request.fields = request.fields.without(super::own::is_of_the_body);
         request.fields.push(&header::ACCEPT, &HeaderValue::from_static("text/event-stream"));
         if let Some(id) = last_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             request.fields.push(&headers::LAST_EVENT_ID, &id);

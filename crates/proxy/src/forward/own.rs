@@ -18,8 +18,13 @@ use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 /// An answer that is larger is not read.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-/// Headers of the client that say what the body is and what may come back: for our own messages we say that.
-const OF_THE_BODY: [&[u8]; 3] = [b"accept", b"content-type", b"last-event-id"];
+/// Headers of the client that say what is in the body and what may come back: for our own messages we say that. (rmcp
+/// sends and compares `Mcp-Method` and `Mcp-Name` in the legacy era too.)
+const OF_THE_BODY: [&[u8]; 5] = [b"accept", b"content-type", b"last-event-id", b"mcp-method", b"mcp-name"];
+
+pub(super) fn is_of_the_body(name: &[u8]) -> bool {
+    OF_THE_BODY.contains(&name) || name.starts_with(b"mcp-param-")
+}
 
 /// In whose name: the headers that came with a client's request, its credentials among them, and the path it asked for.
 #[derive(Clone, Debug)]
@@ -40,7 +45,7 @@ pub(super) struct Answered {
 impl Voice {
     /// That of a request, whose fields are without a session id.
     pub(super) fn of(request: &OutgoingRequest) -> Self {
-        let mut fields = request.fields.without(&OF_THE_BODY);
+        let mut fields = request.fields.without(is_of_the_body);
         fields.push(&header::ACCEPT, &HeaderValue::from_static("application/json, text/event-stream"));
         fields.push(&header::CONTENT_TYPE, &HeaderValue::from_static("application/json"));
         Self { fields, path: request.path.clone() }
@@ -61,10 +66,15 @@ impl Forward {
         text: Bytes,
         patience: Duration,
     ) -> Result<Answered, String> {
-        let mut fields = voice.fields.clone();
-        if let Some(session) = session {
-            fields.push(&headers::SESSION_ID, session);
-        }
+        let fields = match session {
+            Some(session) => {
+                let mut fields = voice.fields.clone();
+                fields.push(&headers::SESSION_ID, session);
+                fields
+            }
+            // The revision is what a handshake is about to agree on.
+            None => voice.fields.without(|name| name == headers::PROTOCOL_VERSION.as_str().as_bytes()),
+        };
         let request =
             OutgoingRequest { method: HttpMethod::POST, path: voice.path.clone(), fields, body: text };
         let manner = Manner { patience: Some(patience), repeatable: false };
