@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use model::WorkloadName;
 use proxy::session::store::StoreFuture;
-use proxy::session::{Kept, KeyRing, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
+use proxy::session::{
+    Change, Kept, KeyRing, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write,
+};
 use store::records::{DiskRecords, OpenError, RedisRecords};
 use store::{Found, Records, Stored};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// A place for session records.
@@ -25,7 +28,7 @@ pub enum StoreSource {
 }
 
 impl StoreSource {
-    /// Reads what a person writes: `memory`, `file:PATH`, `redis://…` or `rediss://…`.
+    /// Reads what a person writes: `memory`, `file:PATH`, or the URL of a Redis.
     ///
     /// # Errors
     /// [`OpenError::NotAStore`], without a password.
@@ -36,7 +39,7 @@ impl StoreSource {
         if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
             return Ok(Self::File(PathBuf::from(path)));
         }
-        if text.starts_with("redis://") || text.starts_with("rediss://") {
+        if text.starts_with("redis") {
             // Whether it can be used at all is known now, whether it is there is not.
             RedisRecords::open(text, "skep")?;
             return Ok(Self::Redis(text.to_owned()));
@@ -126,6 +129,23 @@ impl SessionStore for SealedStore {
         Box::pin(async move { self.records.claim(id, self.holder, hold).await.map_err(unavailable) })
     }
 
+    fn changes(&self) -> Option<mpsc::Receiver<Change>> {
+        let mut changes = self.records.changes()?;
+        let (to, told) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(change) = changes.recv().await {
+                let change = match change {
+                    store::Change::Moved(id, epoch) => Change::Moved(id, epoch),
+                    store::Change::Ended(id) => Change::Ended(id),
+                };
+                if to.send(change).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Some(told)
+    }
+
     fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Uuid>> {
         Box::pin(async move { self.records.touch(ids, self.keep).await.map_err(unavailable) })
     }
@@ -140,7 +160,7 @@ mod tests {
         assert_eq!(StoreSource::parse("memory").unwrap(), StoreSource::Memory);
         assert_eq!(StoreSource::parse("file:/a/b").unwrap(), StoreSource::File("/a/b".into()));
         assert!(matches!(StoreSource::parse("redis://127.0.0.1:6379/1"), Ok(StoreSource::Redis(_))));
-        for wrong in ["", "disk", "file:", "http://user:secret@host", "redis:/host"] {
+        for wrong in ["", "disk", "file:", "http://user:secret@host", "redis:/host", "redis-sentinel://h:1"] {
             let error = StoreSource::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("redis://HOST:PORT") && !error.contains("secret"), "{error}");
         }

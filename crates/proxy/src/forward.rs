@@ -35,7 +35,9 @@ use crate::instance::{Instance, Instances};
 use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::view::{SessionDetail, SessionView};
-use crate::session::{KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write};
+use crate::session::{
+    Change, Kept, KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write,
+};
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 pub(crate) use lasting::Lasting;
@@ -414,6 +416,7 @@ impl Forward {
     pub async fn maintain(self: Arc<Self>, pool: Arc<Pool>, mut farewells: Farewells) {
         let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), ROUND);
         let mut timer = tokio::time::interval(every);
+        let mut changes = self.config.store.changes();
         loop {
             tokio::select! {
                 () = self.config.stop.cancelled() => return,
@@ -423,9 +426,40 @@ impl Forward {
                     self.save_unsaved().await;
                     self.touch(every).await;
                 }
+                Some(change) = next_change(&mut changes) => self.changed_elsewhere(change).await,
                 Some(farewell) = farewells.recv() => self.say_farewell(&pool, &farewell).await,
             }
         }
+    }
+
+    /// Another replica has moved or ended a session that may be served here too.
+    async fn changed_elsewhere(&self, change: Change) {
+        match change {
+            Change::Ended(id) => drop(self.table.end(id)),
+            Change::Moved(id, epoch) => {
+                let Some(session) = self.table.get(id) else { return };
+                if session.backend.place().epoch >= epoch {
+                    return;
+                }
+                // Away again: the next request that fails finds out.
+                let Ok(Some(Kept::Lives(record))) = self.config.store.get(id).await else { return };
+                self.moved_elsewhere(&session, &record);
+            }
+        }
+    }
+
+    /// Follows a session to where a record says that it lives. False where it says nothing new.
+    fn moved_elsewhere(&self, session: &PinnedSession, record: &SessionRecord) -> bool {
+        session.backend.remember(record.remembered.clone());
+        let is_later = record.claims.epoch > session.backend.place().epoch;
+        if is_later {
+            session.backend.move_to(self.place_of(&record.claims));
+            session
+                .backend
+                .timeline
+                .add("moved", format!("by another replica, epoch {}", record.claims.epoch));
+        }
+        is_later
     }
 
     /// Tells the store which sessions are in use, all at once.
@@ -458,6 +492,14 @@ impl Forward {
         if let Err(error) = pool.exchange(instance, &request, manner).await {
             tracing::debug!(backend.address = %instance.address, %error, "backend not told that a session ended");
         }
+    }
+}
+
+/// The next change of another replica, if there can be any.
+async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Change> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
     }
 }
 

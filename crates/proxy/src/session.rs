@@ -8,6 +8,6 @@ pub mod token;
 pub mod view;
 
 pub use keys::{KeyError, KeyRing};
-pub use store::{Kept, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
+pub use store::{Change, Kept, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
 pub use table::{Limits, Opened, Session, Table, TableFull};
 pub use token::{Claims, Pin, RouteId};

@@ -6,4 +6,4 @@
 pub mod file;
 pub mod records;
 
-pub use records::{Found, Records, Stored, Unavailable, Write};
+pub use records::{Change, Found, Records, Stored, Unavailable, Write};

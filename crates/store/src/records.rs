@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub use disk::DiskRecords;
@@ -25,7 +26,9 @@ pub struct Unavailable(pub String);
 /// Why a place cannot be used at all. Said once, at start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("{url:?} is no store: write redis://HOST:PORT, rediss://HOST:PORT, file:PATH or memory")]
+    #[error(
+        "{url:?} is no store: write redis://HOST:PORT, redis-sentinel://HOST:PORT,…/MASTER, redis-cluster://HOST:PORT,… (rediss… with TLS), file:PATH or memory"
+    )]
     NotAStore { url: String },
     #[error("{path}: {reason}")]
     File { path: String, reason: String },
@@ -55,6 +58,35 @@ const ENDED: u32 = u32::MAX;
 impl Found {
     fn new(epoch: u32, text: Bytes) -> Self {
         if epoch == ENDED { Self::Ended } else { Self::Record(Stored { epoch, text }) }
+    }
+}
+
+/// Something that a process did to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its epoch is this now.
+    Moved(Uuid, u32),
+    Ended(Uuid),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moved(id, epoch) => write!(f, "moved {id} {epoch}"),
+            Self::Ended(id) => write!(f, "ended {id}"),
+        }
+    }
+}
+
+impl Change {
+    /// Reads what [`fmt::Display`] wrote, here or in a later skep that says more.
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        match (words.next()?, words.next()?.parse().ok()?, words.next()) {
+            ("moved", id, Some(epoch)) => Some(Self::Moved(id, epoch.parse().ok()?)),
+            ("ended", id, _) => Some(Self::Ended(id)),
+            _ => None,
+        }
     }
 }
 
@@ -92,6 +124,12 @@ pub trait Records: Send + Sync + fmt::Debug {
     /// The right to advance a record, for `hold` at most: false while another holder has it.
     fn claim(&self, id: Uuid, holder: Uuid, hold: Duration) -> Answer<'_, bool>;
 
+    /// What other processes change from now on, as far as it is heard: some may be missed. `None` where there are no
+    /// others. To be called in a runtime.
+    fn changes(&self) -> Option<mpsc::Receiver<Change>> {
+        None
+    }
+
     /// Keeps these for `keep` from now on. Gives those that nothing is known of.
     fn touch(&self, ids: Vec<Uuid>, keep: Duration) -> Answer<'_, Vec<Uuid>>;
 }
@@ -99,6 +137,23 @@ pub trait Records: Send + Sync + fmt::Debug {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_are_read_as_they_are_written() {
+        let id = Uuid::from_u128(7);
+        for change in [Change::Moved(id, 3), Change::Ended(id)] {
+            assert_eq!(Change::read(&change.to_string()), Some(change));
+        }
+        for text in [
+            "",
+            "moved",
+            "moved x 1",
+            "renamed 00000000-0000-0000-0000-000000000007",
+            "moved 00000000-0000-0000-0000-000000000007",
+        ] {
+            assert_eq!(Change::read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn epochs_only_grow_and_what_has_ended_stays_so() {

@@ -107,6 +107,11 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// A Redis of this test alone, without persistence. `None` where it is not installed; with `CI=true` that is a failure.
 pub(crate) fn redis(port: u16) -> Option<Program> {
+    redis_with(port, &[])
+}
+
+/// As [`redis`], with more settings.
+pub(crate) fn redis_with(port: u16, args: &[&str]) -> Option<Program> {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("redis-server").is_file()));
     let must = std::env::var("CI").is_ok_and(|ci| ci == "true");
@@ -117,7 +122,7 @@ pub(crate) fn redis(port: u16) -> Option<Program> {
     }
     let mut redis = Command::new("redis-server");
     redis.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
-    redis.arg(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null()).stdout(Stdio::null());
+    redis.arg(env!("CARGO_TARGET_TMPDIR")).args(args).stdin(Stdio::null()).stdout(Stdio::null());
     let program = Program::start(redis).unwrap();
     for _ in 0..500 {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {

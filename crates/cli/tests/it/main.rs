@@ -19,6 +19,7 @@ mod refusals;
 mod relay;
 mod revival;
 mod sdk;
+mod stores;
 mod streams;
 mod tls;
 mod tools;

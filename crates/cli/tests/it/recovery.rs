@@ -12,35 +12,34 @@ use testkit::{Connection, Program};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    Listener, at, children, command, error_of, example, free_port, listens, output, peer, proxy, redis, run,
-    until,
+    Listener, at, children, command, error_of, example, free_port, listens, output, peer, proxy, run,
 };
 
 /// The example server, which can be killed and started again at the same address.
-struct Backend {
+pub(crate) struct Backend {
     program: Option<Program>,
-    address: String,
+    pub(crate) address: String,
     name: &'static str,
 }
 
 impl Backend {
-    fn start(name: &'static str) -> Self {
+    pub(crate) fn start(name: &'static str) -> Self {
         let (program, url) = example(name);
         let (address, _) = testkit::mcp::split_url(&url).unwrap();
         Self { program: Some(program), address, name }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/mcp", self.address)
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut program = self.program.take().unwrap();
         program.signal(Signal::KILL).unwrap();
         program.wait(Duration::from_secs(10)).unwrap();
     }
 
-    fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let mut program =
             Program::start(command(&["example", "--http", &self.address, "--instance", self.name])).unwrap();
         program.url().unwrap();
@@ -48,19 +47,19 @@ impl Backend {
     }
 }
 
-async fn whoami(session: &mut Session) -> Value {
+pub(crate) async fn whoami(session: &mut Session) -> Value {
     serde_json::from_str(&session.call("whoami", json!({})).await.unwrap()).unwrap()
 }
 
 /// How many sessions the instance has begun that holds this one.
-async fn begun(session: &mut Session) -> u64 {
+pub(crate) async fn begun(session: &mut Session) -> u64 {
     let answer = session.ask("resources/read", json!({"uri": "example://instance"})).await.unwrap();
     let text = answer["result"]["contents"][0]["text"].as_str().unwrap();
     serde_json::from_str::<Value>(text).unwrap()["sessionsBegun"].as_u64().unwrap()
 }
 
 /// All ask at once, and one backend session answers.
-async fn all_are_served_by_one(sessions: Vec<Session>) {
+pub(crate) async fn all_are_served_by_one(sessions: Vec<Session>) {
     let mut running = JoinSet::new();
     for mut session in sessions {
         running.spawn(async move { whoami(&mut session).await });
@@ -457,117 +456,4 @@ async fn a_session_outlives_its_proxy_and_then_its_server() {
     let mut listener = Listener::open(&session, "").await;
     session.call("touch", json!({})).await.unwrap();
     assert_eq!(listener.next().await.0["params"]["uri"], "test://watched-resource");
-}
-
-/// Two proxies that share a Redis and their keys, in front of these.
-struct Replicas {
-    _folder: tempfile::TempDir,
-    _proxies: [Program; 2],
-    urls: [String; 2],
-}
-
-fn replicas(targets: &[&str], redis_port: u16) -> Replicas {
-    let folder = tempfile::tempdir().unwrap();
-    let keys = folder.path().join("keys");
-    std::fs::write(&keys, "A".repeat(43) + "=\n").unwrap();
-    let store = format!("redis://127.0.0.1:{redis_port}");
-    let args = ["--store", &store, "--session-key-file", keys.to_str().unwrap()];
-    let ((one, first), (two, second)) = (proxy(targets, &args), proxy(targets, &args));
-    Replicas { _folder: folder, _proxies: [one, two], urls: [first, second] }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_replicas_make_one_new_backend_session() {
-    let port = free_port();
-    let Some(_redis) = redis(port) else { return };
-    let (mut a, mut b) = (Backend::start("a"), Backend::start("b"));
-    let replicas = replicas(&[&a.url(), &b.url()], port);
-    let mut session = Session::open(&replicas.urls[0]).await.unwrap();
-    let home = whoami(&mut session).await;
-    let mut others = Vec::new();
-    for number in 0..64 {
-        let mut other = at(&session, &replicas.urls[number % 2]).await;
-        assert_eq!(whoami(&mut other).await["sessionId"], home["sessionId"], "any replica serves it");
-        others.push(other);
-    }
-    if home["instance"] == "a" {
-        a.kill()
-    } else {
-        b.kill()
-    }
-    all_are_served_by_one(others).await;
-    assert_eq!(begun(&mut session).await, 1);
-}
-
-#[tokio::test]
-async fn what_one_replica_ended_no_other_revives() {
-    let port = free_port();
-    let Some(_redis) = redis(port) else { return };
-    let backend = Backend::start("a");
-    let replicas = replicas(&[&backend.url()], port);
-    let mut here = Session::open(&replicas.urls[0]).await.unwrap();
-    let mut there = at(&here, &replicas.urls[1]).await;
-    whoami(&mut there).await;
-    let delete = here.bare("DELETE", "");
-    assert!(here.connection.ask(&delete).await.unwrap().status < 300);
-    let answer = there.send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await.unwrap();
-    assert_eq!(error_of(&answer), (404, json!(-32001), json!(1)));
-}
-
-#[tokio::test]
-async fn sessions_go_on_while_redis_is_away_and_are_kept_when_it_is_back() {
-    let port = free_port();
-    let Some(mut server) = redis(port) else { return };
-    let mut backend = Backend::start("a");
-    let replicas = replicas(&[&backend.url()], port);
-    let mut old = Session::open(&replicas.urls[0]).await.unwrap();
-    server.signal(Signal::KILL).unwrap();
-    server.wait(Duration::from_secs(10)).unwrap();
-    assert_eq!(old.call("counter", json!({})).await.unwrap(), "1");
-    let mut new = Session::open(&replicas.urls[0]).await.unwrap();
-    backend.kill();
-    backend.start_again();
-    assert_eq!(new.call("counter", json!({})).await.unwrap(), "1", "rebuilt without the store");
-    assert_eq!(old.call("counter", json!({})).await.unwrap(), "1");
-    let _back = redis(port).unwrap();
-    // What is kept now is where the session lives now.
-    let id = new.id.clone();
-    let kept = || {
-        let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        use std::io::{Read, Write};
-        connection.write_all(b"DBSIZE\r\n").unwrap();
-        let mut answer = [0; 16];
-        let read = connection.read(&mut answer).unwrap();
-        answer[..read].starts_with(b":2")
-    };
-    until("both sessions are kept", kept).await;
-    assert!(!id.is_empty());
-    backend.kill();
-    backend.start_again();
-    let mut there = at(&new, &replicas.urls[1]).await;
-    assert_eq!(there.call("counter", json!({})).await.unwrap(), "1");
-}
-
-#[tokio::test]
-async fn a_known_session_asks_the_store_nothing() {
-    let port = free_port();
-    let Some(_redis) = redis(port) else { return };
-    let backend = Backend::start("a");
-    let replicas = replicas(&[&backend.url()], port);
-    let mut session = Session::open(&replicas.urls[0]).await.unwrap();
-    let commands = || {
-        use std::io::{Read, Write};
-        let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        connection.write_all(b"INFO stats\r\nQUIT\r\n").unwrap();
-        let mut text = String::new();
-        connection.read_to_string(&mut text).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
-        line.trim().parse::<u64>().unwrap()
-    };
-    let before = commands();
-    for _ in 0..500 {
-        session.call("echo", json!({"message": "x"})).await.unwrap();
-    }
-    // Those of this question, and of a round that says which sessions are in use.
-    assert!(commands() - before < 20, "{} commands for 500 calls", commands() - before);
 }

@@ -90,7 +90,7 @@ impl Forward {
         let (this, pool, session) = (Arc::clone(self), Arc::clone(pool), Arc::clone(session));
         self.config.tasks.spawn("recover a session", async move {
             let begun = Instant::now();
-            let outcome = this.fly(&pool, &session, &voice, loss).await;
+            let outcome = this.fly(&pool, &session, &voice, epoch, loss).await;
             this.record(&session, loss, &outcome, begun.elapsed()).await;
             drop(turn);
             // Whoever began it may have gone.
@@ -140,11 +140,18 @@ impl Forward {
         }
     }
 
-    async fn fly(&self, pool: &Arc<Pool>, session: &PinnedSession, voice: &Voice, loss: Loss) -> Landed {
+    async fn fly(
+        &self,
+        pool: &Arc<Pool>,
+        session: &PinnedSession,
+        voice: &Voice,
+        epoch: u32,
+        loss: Loss,
+    ) -> Landed {
         if loss == Loss::Unclear && self.lives(pool, session, voice).await {
             return Landed::Alive;
         }
-        if let Some(verdict) = self.overtaken(session).await {
+        if let Some(verdict) = self.overtaken(session, epoch).await {
             return Landed::Over(verdict);
         }
         let Some(remembered) = session.backend.remembered() else { return Landed::Forgotten };
@@ -153,11 +160,14 @@ impl Forward {
 
     /// Whether another replica has rebuilt the session, or ended it; waits while one is at it. `None`: it is ours to
     /// rebuild. So it is where the store is away: an instance too many is better than a session too few.
-    async fn overtaken(&self, session: &PinnedSession) -> Option<Verdict> {
+    async fn overtaken(&self, session: &PinnedSession, epoch: u32) -> Option<Verdict> {
         let (pinned, store) = (&session.backend, &self.config.store);
         let (deadline, refilled) = (Instant::now() + BUDGET, Instant::now() + REFILL);
         loop {
-            let place = pinned.place();
+            if pinned.place().epoch > epoch {
+                // It was heard of meanwhile.
+                return Some(Verdict::Overtaken);
+            }
             let helpless = pinned.remembered().is_none();
             match store.get(session.id).await {
                 // Away, or it has lost the record: whoever else knows the session will write it again.
@@ -176,9 +186,7 @@ impl Forward {
                 // It never got there, or the store has lost it: we have not.
                 Ok(None) => {}
                 Ok(Some(Kept::Lives(record))) => {
-                    pinned.remember(record.remembered.clone());
-                    if record.claims.epoch > place.epoch {
-                        pinned.move_to(self.place_of(&record.claims));
+                    if self.moved_elsewhere(session, &record) {
                         return Some(Verdict::Overtaken);
                     }
                 }

@@ -14,6 +14,7 @@ use model::PrincipalDigest;
 
 use papaya::HashMap;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::keys::KeyRing;
@@ -111,9 +112,22 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     fn end(&self, id: Uuid) -> StoreFuture<'_, ()>;
     /// The right to rebuild a session, for `hold` at most; false while another replica has it.
     fn claim(&self, id: Uuid, hold: Duration) -> StoreFuture<'_, bool>;
+    /// What other processes do to sessions from now on, as far as it is heard. Nothing depends on it: whoever misses a
+    /// change finds out when it matters. To be called in a runtime; `None` where there are no others.
+    fn changes(&self) -> Option<mpsc::Receiver<Change>> {
+        None
+    }
     /// These sessions are in use: they are not to be forgotten yet.
     /// Gives those that nothing is known of.
     fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Uuid>>;
+}
+
+/// What another process did to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It lives elsewhere, under this epoch.
+    Moved(Uuid, u32),
+    Ended(Uuid),
 }
 
 /// What a store knows of a session.
