@@ -3,6 +3,7 @@
 //!
 //! Bytes pass as they are. What changes is the hop: `Host`, the session id, connection headers, and `X-Forwarded-*`.
 
+mod health;
 mod hop;
 mod in_session;
 mod lasting;
@@ -366,7 +367,8 @@ impl Forward {
     ) -> Result<Response<Body>, Failure> {
         let repeatable = outgoing.mcp_method.resend() == Resend::Safe;
         let manner = Manner { patience: outgoing.patience, repeatable };
-        let answer = pool.exchange(instance, &outgoing.request, manner).await;
+        let answer = health::watched(instance, pool.exchange(instance, &outgoing.request, manner)).await;
+        health::learn(instance, &answer);
         let answer = answer.map_err(|error| error.into_failure(&self.config.name, instance))?;
         Ok(self.answer(answer, outgoing).await)
     }
@@ -417,6 +419,7 @@ impl Forward {
         let every = (self.table.limits().idle / 8).clamp(Duration::from_millis(100), ROUND);
         let mut timer = tokio::time::interval(every);
         let mut changes = self.config.store.changes();
+        self.config.tasks.spawn("health", Arc::clone(&self).ask_instances(Arc::clone(&pool)));
         loop {
             tokio::select! {
                 () = self.config.stop.cancelled() => return,

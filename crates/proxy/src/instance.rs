@@ -1,7 +1,9 @@
 //! The instances of one backend: which there are, how loaded each is, and which to take next.
 //!
 //! skep chooses the instance itself and connects to its own address, never to a virtual one, so a session can be tied
-//! to it. An instance that left the name's addresses takes no new session and keeps the ones it has.
+//! to it. Instances that fail ([`health`]) are tried last. An instance that left the name's addresses takes no new session and keeps the ones it has.
+
+pub(crate) mod health;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::endpoint::Endpoint;
 use crate::session::Pin;
+use health::Health;
 
 /// One place that serves the backend.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Instance {
     pub(crate) connections: AtomicUsize,
     /// The right to rebuild a session on it: many sessions that were lost at once come at a bounded pace.
     pub(crate) rebuilding: Semaphore,
+    pub(crate) health: Health,
 }
 
 /// Sessions rebuilt on one instance at once.
@@ -62,6 +66,7 @@ impl Instance {
             in_flight: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             rebuilding: Semaphore::new(REBUILT_AT_ONCE),
+            health: Health::new(),
         })
     }
 
@@ -143,15 +148,27 @@ impl Instances {
         self.active.load_full()
     }
 
+    /// How many of them failed of late and are tried last.
+    #[must_use]
+    pub fn ejected(&self) -> usize {
+        self.active.load().iter().filter(|instance| instance.health.is_ejected()).count()
+    }
+
     /// The instance a session is pinned to; `None` if this process knows of none there.
     #[must_use]
     pub fn pinned(&self, pin: &Pin) -> Option<Arc<Instance>> {
         self.known.pin().get(&(pin.address, pin.identity)).cloned()
     }
 
-    /// The instances in the order to try them: the less loaded of two taken at random, then the others by load.
+    /// The instances in the order to try them: the less loaded of two taken at random, then the others by load, then
+    /// those that failed of late.
     pub fn choices(&self) -> impl Iterator<Item = Arc<Instance>> + use<> {
-        let mut left: Vec<_> = self.active.load().iter().cloned().collect();
+        let all: Vec<_> = self.active.load().iter().cloned().collect();
+        let (mut last, mut left): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|instance| instance.health.is_ejected());
+        if left.is_empty() {
+            std::mem::swap(&mut left, &mut last);
+        }
         let first = match left.len() {
             0 => None,
             1 => left.pop(),
@@ -163,7 +180,8 @@ impl Instances {
             }
         };
         left.sort_by_key(|instance| instance.load());
-        first.into_iter().chain(left)
+        last.sort_by_key(|instance| instance.load());
+        first.into_iter().chain(left).chain(last)
     }
 }
 
@@ -175,6 +193,7 @@ impl Default for Instances {
 
 #[cfg(test)]
 mod tests {
+    use super::health::Fault;
     use super::*;
 
     fn endpoint() -> Arc<Endpoint> {
@@ -212,6 +231,21 @@ mod tests {
         let mut ids: Vec<_> = instances.choices().map(|instance| instance.address).collect();
         ids.sort();
         assert_eq!(ids, [address(1), address(2), address(3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_failed_is_tried_last_and_all_are_tried_where_all_failed() {
+        let instances = Instances::new();
+        instances.set(&endpoint(), &[address(1), address(2), address(3)]);
+        let active = instances.active();
+        active[0].health.failed(Fault::Unreachable);
+        for _ in 0..20 {
+            assert_eq!(instances.choices().last().unwrap().id, active[0].id);
+        }
+        for instance in active.iter() {
+            instance.health.failed(Fault::Unreachable);
+        }
+        assert_eq!(instances.choices().count(), 3);
     }
 
     #[test]

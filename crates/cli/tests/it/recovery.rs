@@ -39,6 +39,10 @@ impl Backend {
         program.wait(Duration::from_secs(10)).unwrap();
     }
 
+    fn signal(&self, signal: Signal) {
+        self.program.as_ref().unwrap().signal(signal).unwrap();
+    }
+
     pub(crate) fn start_again(&mut self) {
         let mut program =
             Program::start(command(&["example", "--http", &self.address, "--instance", self.name])).unwrap();
@@ -239,6 +243,31 @@ async fn ending_a_session_whose_server_is_dead_needs_no_server() {
     assert_eq!(session.connection.ask(&delete).await.unwrap().status, 200);
     let answer = session.send(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await.unwrap();
     assert_eq!(error_of(&answer), (404, json!(-32001), json!(1)));
+}
+
+#[tokio::test]
+async fn an_instance_that_hangs_is_left_for_another() {
+    let (a, b) = (Backend::start("a"), Backend::start("b"));
+    let (_skep, url) = proxy(&[&a.url(), &b.url()], &[]);
+    let mut session = Session::open(&url).await.unwrap();
+    let mut listener = Listener::open(&session, "").await;
+    let home = whoami(&mut session).await;
+    let hung = if home["instance"] == "a" { &a } else { &b };
+    hung.signal(Signal::STOP);
+    // Even what may act is not left hanging: nobody knows whether it was carried out.
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"counter","arguments":{}}}"#;
+    let answer = session.send(call).await.unwrap().json().unwrap();
+    assert_eq!(answer["error"]["code"], -31001, "{answer}");
+    assert_ne!(whoami(&mut session).await["instance"], home["instance"]);
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(Session::open(&url).await.unwrap());
+    }
+    for other in &mut others {
+        assert_ne!(whoami(other).await["instance"], home["instance"], "new sessions go elsewhere");
+    }
+    assert_eq!(listener.next().await.0["method"], "notifications/tools/list_changed", "and so do listeners");
+    hung.signal(Signal::CONT);
 }
 
 #[tokio::test]

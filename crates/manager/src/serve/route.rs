@@ -403,6 +403,12 @@ impl Route {
                 metrics.gauge("instances", "Backend instances that take new sessions", move || {
                     route.instances().active().len() as u64
                 });
+                let route = Arc::clone(forward);
+                metrics.gauge(
+                    "instances_ejected",
+                    "Those of them that failed and are tried last",
+                    move || route.instances().ejected() as u64,
+                );
             }
             Kind::Bridge(bridge) => {
                 register_recoveries(metrics, bridge.recoveries());

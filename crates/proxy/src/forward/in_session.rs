@@ -83,7 +83,15 @@ impl Forward {
                 Err(failure @ Failure::NoInstance { .. }) => (Loss::InstanceGone, failure),
                 Err(failure) => match Loss::of_failure(&failure) {
                     Some(loss) => (loss, failure),
-                    None => return Err(failure),
+                    None => {
+                        if matches!(failure, Failure::TimedOut { .. })
+                            && self.config.on_loss == OnLoss::Rebuild
+                        {
+                            outgoing.request.fields.truncate(plain);
+                            self.check_later(pool, &session, Voice::of(&outgoing.request));
+                        }
+                        return Err(failure);
+                    }
                 },
             };
             if deletes && loss != Loss::Unclear {

@@ -21,7 +21,7 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::own::Voice;
-use super::{Forward, Outgoing, PinnedSession, hop};
+use super::{Forward, Outgoing, PinnedSession, health, hop};
 use crate::body::{Body, CutOff, KEEP_ALIVE_EVERY};
 use crate::failure::Failure;
 use crate::recovery::loss::Loss;
@@ -108,8 +108,10 @@ impl Lasting {
             match &mut self.state {
                 State::Over => return Poll::Ready(None),
                 State::Flowing(body) => {
-                    // The session lives elsewhere: what comes here is of the past.
-                    if self.moved.as_mut().poll(cx).is_ready() && !self.seen.in_the_middle {
+                    // The session lives elsewhere, or is about to: what comes here is of the past.
+                    let is_past = self.moved.as_mut().poll(cx).is_ready()
+                        || self.link.as_ref().is_some_and(|l| l.is_down());
+                    if is_past && !self.seen.in_the_middle {
                         self.mend(Loss::Unclear);
                         continue;
                     }
@@ -293,6 +295,11 @@ pub(super) fn backend_event_id(id: &HeaderValue, epoch: u32) -> Option<HeaderVal
 }
 
 impl Link {
+    /// Whether the instance that holds the session answers no more.
+    fn is_down(&self) -> bool {
+        self.session.backend.place().instance.as_ref().is_some_and(|instance| instance.health.is_down())
+    }
+
     /// The session's own stream, from wherever the session lives now.
     async fn listen_again(&mut self, epoch: u32, last_id: Option<&str>) -> Mended {
         let mut pause = FIRST_PAUSE;
@@ -404,6 +411,7 @@ impl Link {
         request.fields.push(&headers::SESSION_ID, &place.backend_session);
         let manner = Manner { patience: Some(Duration::from_secs(10)), repeatable: true };
         let answer = self.pool.exchange(instance, &request, manner).await;
+        health::learn(instance, &answer);
         let (head, mut body) = answer.map_err(|error| error.into_failure(name, instance))?.into_parts();
         if !hop::is_event_stream(&head.headers) {
             return Ok((head.status, None));

@@ -10,7 +10,7 @@ use mcp::message::Kind;
 use mcp::sse::Decoder;
 use mcp::{Message, headers};
 
-use super::{Forward, hop};
+use super::{Forward, health, hop};
 use crate::instance::Instance;
 use crate::upstream::body::UpstreamBody;
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
@@ -79,8 +79,11 @@ impl Forward {
             OutgoingRequest { method: HttpMethod::POST, path: voice.path.clone(), fields, body: text };
         let manner = Manner { patience: Some(patience), repeatable: false };
         let posted = async {
-            let answer =
-                pool.exchange(instance, &request, manner).await.map_err(|error| error.to_string())?;
+            let answer = pool.exchange(instance, &request, manner).await;
+            if let Err(error) = &answer {
+                health::learn_error(instance, error);
+            }
+            let answer = answer.map_err(|error| error.to_string())?;
             let (head, mut body) = answer.into_parts();
             let message = read_answer(&head.headers, &mut body).await;
             Ok(Answered {

@@ -25,6 +25,8 @@ use crate::upstream::Pool;
 /// How long a session is tried to be rebuilt, and its requests wait: less than the half minute after which many clients
 /// give up, so that they hear why.
 const BUDGET: Duration = Duration::from_secs(20);
+/// How long one of several instances may take to begin a session.
+const OPENING: Duration = Duration::from_secs(5);
 /// How long an instance may take to say whether a session lives.
 const PROBE: Duration = Duration::from_secs(2);
 /// How long a replica has the right to rebuild a session without renewing it, and how often the others look whether it
@@ -103,6 +105,17 @@ impl Forward {
             // The process is ending.
             Err(_) => Err(Failure::Draining),
         }
+    }
+
+    /// A request was not answered in time: whether the session lives is found out for the next one, behind the back of
+    /// this one.
+    pub(super) fn check_later(self: &Arc<Self>, pool: &Arc<Pool>, session: &PinnedSession, voice: Voice) {
+        let (this, pool, session) = (Arc::clone(self), Arc::clone(pool), Arc::clone(session));
+        let epoch = session.backend.place().epoch;
+        self.config.tasks.spawn("check a session", async move {
+            // What becomes of it, the next request sees.
+            let _ = this.recover(&pool, &session, voice, epoch, Loss::Unclear).await;
+        });
     }
 
     async fn record(&self, session: &PinnedSession, loss: Loss, outcome: &Landed, took: Duration) {
@@ -224,7 +237,10 @@ impl Forward {
                     if choices.is_empty() {
                         choices = self.config.instances.choices().collect();
                     }
-                    match self.open(pool, choices.pop_front(), voice, remembered).await {
+                    let next = choices.pop_front();
+                    // One that hangs is not waited for as long as there are others.
+                    let patience = if choices.is_empty() { BUDGET } else { OPENING };
+                    match self.open(pool, next, voice, remembered, patience).await {
                         Ok(new) => {
                             let agreed = new.agreed.as_deref().cloned();
                             opened = Some(new);
@@ -267,11 +283,12 @@ impl Forward {
         instance: Option<Arc<Instance>>,
         voice: &Voice,
         remembered: &Remembered,
+        patience: Duration,
     ) -> Result<Opened, String> {
         let instance = instance.ok_or("the backend has no instance")?;
         let pacer = Arc::clone(&instance);
         let _pace = pacer.rebuilding.acquire().await;
-        let patience = self.config.patience.handshake.unwrap_or(BUDGET).min(BUDGET);
+        let patience = self.config.patience.handshake.unwrap_or(BUDGET).min(patience);
         let asked = self.post_own(pool, &instance, voice, None, remembered.initialize.clone(), patience);
         let answer = asked.await.map_err(|why| format!("{}: {why}", instance.address))?;
         if !answer.status.is_success() {
