@@ -15,6 +15,7 @@ use middleware::limits::BodyLimits;
 use middleware::origin::{NotAnOrigin, OriginPolicy};
 use middleware::tools::ToolPolicy;
 use model::WorkloadName;
+use proxy::ResendPolicy;
 use proxy::bridge::Paths;
 use proxy::endpoint::{Endpoint, EndpointError};
 use proxy::forward::OnLoss;
@@ -74,6 +75,8 @@ pub struct ServeSettings {
     pub sessions: Limits,
     /// What becomes of a session that its server has lost.
     pub on_loss: OnLoss,
+    /// What may be sent again although it may have been carried out.
+    pub resend: Arc<ResendPolicy>,
     /// A process of one session is let go when that was not used for so long.
     pub sleep_after: Option<Duration>,
     /// Bytes that the processes of all sessions may use before those of unused ones are let go.

@@ -49,6 +49,7 @@ use crate::failure::{Failure, FailureClass, refused};
 use crate::forward::{OnLoss, Patience};
 use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::Remembered;
+use crate::recovery::resend::ResendPolicy;
 use crate::session::{KeyRing, Limits, Pin, RouteId, Session, SessionStore, Table};
 use answer::Backend;
 use child::{Child, Revival};
@@ -93,6 +94,8 @@ pub struct BridgeConfig {
     pub allow_sse: bool,
     /// What becomes of sessions whose server has ended.
     pub on_loss: OnLoss,
+    /// What may be sent again although it may have been carried out.
+    pub resend: Arc<ResendPolicy>,
     /// Where sessions are kept beyond this process.
     pub store: Arc<dyn SessionStore>,
     /// A server of one session is let go when that was not used for so long; the session stays.
@@ -336,7 +339,8 @@ impl Bridge {
     /// Takes charge of a channel, or of what waits for one: a task of this runtime looks after it until it ends.
     fn start(&self, channel: Option<Channel>, sharing: Sharing) -> Arc<Child> {
         let backend = self.backend.clone();
-        let child = Child::new(backend, sharing, channel.as_ref(), Arc::clone(&self.dropped));
+        let resend = Arc::clone(&self.config.resend);
+        let child = Child::new(backend, sharing, resend, channel.as_ref(), Arc::clone(&self.dropped));
         let revival = Revival {
             pool: Arc::clone(if sharing == Sharing::Own { &self.pool } else { &self.common }),
             on_loss: self.config.on_loss,

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Response};
-use mcp::method::{Pace, Resend};
+use mcp::method::Pace;
 use mcp::request::Body as RequestBody;
 use mcp::{Era, Message, Method, headers};
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ use crate::failure::Failure;
 use crate::instance::{Instance, Instances};
 use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::{Agreed, Remembered};
+use crate::recovery::resend::ResendPolicy;
 use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{
     Change, Kept, KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write,
@@ -97,6 +98,8 @@ pub struct ForwardConfig {
     pub stateless: bool,
     /// What becomes of a session that its backend has lost.
     pub on_loss: OnLoss,
+    /// What may be sent again although it may have been carried out.
+    pub resend: Arc<ResendPolicy>,
     /// Where sessions are rebuilt.
     pub tasks: Tasks,
     /// Cancelled when the process begins to stop: streams without an end of their own end then.
@@ -151,6 +154,8 @@ pub type Farewells = mpsc::Receiver<Farewell>;
 struct Outgoing {
     request: OutgoingRequest,
     mcp_method: Method,
+    /// It may be sent again although it may have been carried out.
+    again: bool,
     patience: Option<Duration>,
     /// The event a client wants to go on behind.
     last_event_id: Option<HeaderValue>,
@@ -237,6 +242,7 @@ impl Forward {
                 body: message.as_ref().map(|message| message.text().clone()).unwrap_or_default(),
             },
             mcp_method,
+            again: message.as_ref().is_none_or(|message| self.config.resend.allows(message)),
             patience: message.as_ref().and_then(|_| self.config.patience.for_pace(mcp_method.pace())),
             last_event_id: head.headers.get(&headers::LAST_EVENT_ID).cloned(),
         };
@@ -300,7 +306,7 @@ impl Forward {
         let Some(backend_session) = backend_session.filter(|_| begins) else {
             return Ok(response);
         };
-        let agreed = self.agreed(read_handshake(&mut response).await.as_ref());
+        let agreed = self.agreed(read_answer(&mut response).await.as_ref());
         let remembered = Remembered::new(initialize, agreed);
         let backend_id = backend_session.as_bytes().to_vec();
         let backend_session = HeaderValue::from_bytes(&backend_id).expect("it was a header value");
@@ -365,8 +371,7 @@ impl Forward {
         instance: &Arc<Instance>,
         outgoing: &Outgoing,
     ) -> Result<Response<Body>, Failure> {
-        let repeatable = outgoing.mcp_method.resend() == Resend::Safe;
-        let manner = Manner { patience: outgoing.patience, repeatable };
+        let manner = Manner { patience: outgoing.patience, repeatable: outgoing.again };
         let answer = health::watched(instance, pool.exchange(instance, &outgoing.request, manner)).await;
         health::learn(instance, &answer);
         let answer = answer.map_err(|error| error.into_failure(&self.config.name, instance))?;
@@ -506,8 +511,8 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Cha
     }
 }
 
-/// The backend's answer to `initialize`, which is still to be passed on.
-async fn read_handshake(response: &mut Response<Body>) -> Option<Message> {
+/// The backend's answer to a request, which is still to be passed on.
+async fn read_answer(response: &mut Response<Body>) -> Option<Message> {
     let headers = response.headers().clone();
     match response.body_mut() {
         Body::Full(text) => Message::parse(text.clone()).ok(),

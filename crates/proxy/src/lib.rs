@@ -28,3 +28,4 @@ pub use call::Call;
 pub use channel::{Channel, Connect, ConnectError};
 pub use failure::Failure;
 pub use recovery::history;
+pub use recovery::resend::ResendPolicy;

@@ -6,4 +6,6 @@
 pub mod history;
 pub(crate) mod loss;
 pub(crate) mod machine;
+pub(crate) mod notice;
 pub(crate) mod remembered;
+pub(crate) mod resend;

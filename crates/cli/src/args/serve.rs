@@ -68,6 +68,12 @@ pub(crate) struct SessionArgs {
     /// What becomes of a session whose server was lost
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = LossPolicy::Rebuild)]
     pub(crate) on_session_loss: LossPolicy,
+    /// A tool that may be called again where nobody knows whether the call was carried out (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "TOOL")]
+    pub(crate) resend_tool: Vec<String>,
+    /// Call those tools again too that the server itself calls read-only or idempotent; servers have been wrong about it
+    #[arg(long)]
+    pub(crate) trust_annotations: bool,
     /// Where sessions are kept: redis://… or rediss://…, which replicas share, file:PATH, or memory.
     /// Default: a file of skep's own
     #[arg(long, env = "SKEP_SESSION_STORE", value_name = "URL", hide_env_values = true)]

@@ -34,6 +34,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
         on_loss: args.sessions.on_session_loss.into(),
+        resend: serve::resend(&args.sessions),
         control: dirs::control().ok(),
         sleep_after: None,
         memory: None,

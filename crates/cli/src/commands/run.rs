@@ -85,6 +85,7 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         body: serve::body_limits(&args.listen),
         sessions: serve::session_limits(&args.sessions),
         on_loss: args.sessions.on_session_loss.into(),
+        resend: serve::resend(&args.sessions),
         control: dirs::control().ok(),
         sleep_after: Some(args.sleep_after).filter(|after| !after.is_zero()),
         memory: args.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),

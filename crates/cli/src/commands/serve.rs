@@ -13,6 +13,7 @@ use manager::target::HttpTransport;
 use manager::{ServeSettings, Serving};
 use middleware::limits::BodyLimits;
 use middleware::tools::{ToolOverride, ToolPolicy};
+use proxy::ResendPolicy;
 use proxy::session::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,10 @@ pub(super) fn keys(args: &SessionArgs) -> KeySource {
         );
         KeySource::Fresh
     })
+}
+
+pub(super) fn resend(args: &SessionArgs) -> Arc<ResendPolicy> {
+    Arc::new(ResendPolicy::new(args.resend_tool.iter().cloned(), args.trust_annotations))
 }
 
 /// The place that was named, or a file in the state directory.

@@ -153,6 +153,46 @@ async fn what_was_running_is_answered_as_unknown_and_the_session_goes_on() {
     assert_eq!(session.call("echo", json!({"message": "on"})).await.unwrap(), "on");
 }
 
+/// A call that is running when its server is killed; `kill` gives it back.
+async fn is_called_again(url: &str, kill: impl FnOnce()) {
+    let mut session = Session::open(url).await.unwrap();
+    let params = json!({"name": "slow", "arguments": {"steps": 4, "delay_ms": 200}});
+    let call = json!({"jsonrpc": "2.0", "id": "s", "method": "tools/call", "params": params}).to_string();
+    // So that the server's annotations are known, where they are asked for.
+    session.ask("tools/list", json!({})).await.unwrap();
+    let request = session.request(&call);
+    session.connection.send(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    kill();
+    let answer = session.connection.response().await.unwrap();
+    let body = answer.json().unwrap();
+    assert!(body["result"]["content"].is_array(), "{body}");
+    assert_eq!(body["result"]["_meta"]["skep/recovered"], json!({"epoch": 1}), "and it is told");
+    let after =
+        session.ask("tools/call", json!({"name": "echo", "arguments": {"message": "x"}})).await.unwrap();
+    assert_eq!(after["result"]["_meta"], Value::Null, "once");
+}
+
+#[tokio::test]
+async fn a_tool_that_may_be_called_twice_is() {
+    for args in [["--resend-tool", "slow"].as_slice(), &["--trust-annotations"]] {
+        let mut backend = Backend::start("a");
+        let (_skep, url) = proxy(&[&backend.url()], args);
+        is_called_again(&url, || {
+            backend.kill();
+            backend.start_again();
+        })
+        .await;
+        let (skep, url) = run(&[&["example", "--warm", "0"], args].concat());
+        is_called_again(&url, || {
+            let pid =
+                rustix::process::Pid::from_raw(i32::try_from(children(skep.pid())[0]).unwrap()).unwrap();
+            rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_cut_stream_of_a_call_ends_with_the_news_and_one_that_reads_goes_on() {
     let mut backend = Backend::start("a");

@@ -194,6 +194,7 @@ impl Making<'_> {
             headers: http.headers.clone(),
             stateless: http.stateless,
             on_loss: self.settings.on_loss,
+            resend: Arc::clone(&self.settings.resend),
             tasks: self.tasks.clone(),
             stop: self.tasks.stop_token(),
         });
@@ -237,6 +238,7 @@ impl Making<'_> {
             paths: self.paths.clone(),
             allow_sse: true,
             on_loss: self.settings.on_loss,
+            resend: Arc::clone(&self.settings.resend),
             store: self.store()?,
             sleep_after: self.settings.sleep_after,
             memory: self

@@ -34,6 +34,7 @@ use crate::channel::Channel;
 use crate::failure::Failure;
 use crate::recovery::history::Timeline;
 use crate::recovery::remembered::Remembered;
+use crate::recovery::resend::ResendPolicy;
 pub(super) use life::Revival;
 pub(super) use state::{First, Submitted, Takes};
 use state::{NotTaken, Room, State};
@@ -130,6 +131,7 @@ impl Child {
     pub(super) fn new(
         backend: Backend,
         sharing: Sharing,
+        resend: Arc<ResendPolicy>,
         channel: Option<&Channel>,
         dropped: Arc<AtomicU64>,
     ) -> Arc<Self> {
@@ -137,7 +139,7 @@ impl Child {
         Arc::new(Self {
             backend,
             sharing,
-            state: Mutex::new(State::new(sharing, server)),
+            state: Mutex::new(State::new(sharing, resend, server)),
             wake: Notify::new(),
             closed: CancellationToken::new(),
             over: CancellationToken::new(),

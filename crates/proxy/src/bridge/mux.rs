@@ -18,14 +18,15 @@ mod shared;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mcp::message::Kind;
-use mcp::method::Resend;
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use tokio::time::Instant;
 
+use crate::recovery::resend::ResendPolicy;
 use id::IdKey;
 use shared::{Levels, Subscriptions};
 
@@ -149,6 +150,8 @@ struct Client {
     push_open: bool,
     waiting: VecDeque<Bytes>,
     unsent: VecDeque<IdKey>,
+    /// Its server was replaced, and it was not told yet.
+    untold: bool,
 }
 
 /// A request of the server to a client.
@@ -179,6 +182,7 @@ struct TaskToken {
 #[derive(Debug)]
 pub(super) struct Mux {
     sharing: Sharing,
+    resend: Arc<ResendPolicy>,
     next: Ours,
     in_flight: HashMap<Ours, InFlight>,
     clients: HashMap<ClientKey, Client>,
@@ -193,9 +197,10 @@ pub(super) struct Mux {
 }
 
 impl Mux {
-    pub(super) fn new(sharing: Sharing) -> Self {
+    pub(super) fn new(sharing: Sharing, resend: Arc<ResendPolicy>) -> Self {
         Self {
             sharing,
+            resend,
             next: 1,
             in_flight: HashMap::new(),
             clients: HashMap::new(),
@@ -267,7 +272,7 @@ impl Mux {
             streams: sender.streams && message.method() != Method::Initialize,
             wants_log: message.meta_log_level().is_some(),
             uri: message.uri().map(|uri| uri.into()),
-            again: (message.method().resend() == Resend::Safe).then(|| text.clone()),
+            again: self.resend.allows(message).then(|| text.clone()),
             resent: false,
             unsent: None,
             losses: 0,
@@ -424,7 +429,10 @@ impl Mux {
                 effects,
             );
         }
-        self.clients.values_mut().for_each(|client| client.unsent.clear());
+        for client in self.clients.values_mut() {
+            client.unsent.clear();
+            client.untold = true;
+        }
         self.due.clear();
         self.task_tokens.clear();
         self.generation += 1;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Method as HttpMethod, Response, StatusCode};
 use mcp::message::Kind;
-use mcp::method::Resend;
 use mcp::{Message, Method, headers};
 
 use super::lasting::{self, Lasting, Link};
@@ -16,6 +15,7 @@ use super::{Forward, OnLoss, Outgoing, PinnedSession, hop, recover};
 use crate::body::Body;
 use crate::failure::Failure;
 use crate::recovery::loss::Loss;
+use crate::recovery::notice;
 use crate::recovery::remembered::Remembered;
 use crate::session::table::InUse;
 use crate::session::{Claims, Kept, Opened, SessionRecord, Write};
@@ -119,7 +119,7 @@ impl Forward {
                 // What it cancels went with the old instance.
                 return Ok(accepted());
             }
-            if !loss.is_unexecuted() && outgoing.mcp_method.resend() != Resend::Safe {
+            if !loss.is_unexecuted() && !outgoing.again {
                 self.recoveries.count_interrupted(1);
                 session.backend.timeline.add("interrupted", outgoing.mcp_method.label());
                 return Err(match failure {
@@ -157,9 +157,25 @@ impl Forward {
             self.keep(record, Write::Keep).await;
         }
         response.headers_mut().remove(&headers::SESSION_ID);
+        if success
+            && let Body::Full(text) = response.body()
+            && let Some(told) = Self::told(text, &session, &place)
+        {
+            *response.body_mut() = Body::Full(told);
+            response.headers_mut().remove(http::header::CONTENT_LENGTH);
+        }
         let Some(instance) = &place.instance else { return response };
         let lasts =
             success && self.config.on_loss == OnLoss::Rebuild && hop::is_event_stream(response.headers());
+        if lasts {
+            // What is in it may be told otherwise.
+            response.headers_mut().remove(http::header::CONTENT_LENGTH);
+        } else if self.config.resend.learns()
+            && outgoing.mcp_method == Method::ToolsList
+            && let Some(answer) = super::read_answer(&mut response).await
+        {
+            self.learn(Method::ToolsList, &answer);
+        }
         let under = Box::new((in_use, instance.hold_request())) as Under;
         response.map(|body| match body {
             Body::Upstream(body) if lasts => {
@@ -180,6 +196,23 @@ impl Forward {
             }
             body => body,
         })
+    }
+
+    /// In place of an answer, one that tells the client that its session has moved, once.
+    fn told(text: &Bytes, session: &PinnedSession, place: &Place) -> Option<Bytes> {
+        if !session.backend.is_untold(place) {
+            return None;
+        }
+        let told = notice::in_result(&Message::parse(text.clone()).ok()?, place.epoch)?;
+        session.backend.tell();
+        Some(told)
+    }
+
+    /// Reads what a server says of its tools.
+    pub(super) fn learn(&self, method: Method, answer: &Message) {
+        if method == Method::ToolsList && self.config.resend.learns() {
+            self.config.resend.learn(answer);
+        }
     }
 
     /// Takes up a session that began in another process: where its record says that it lives, or else where its token

@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method as HttpMethod, StatusCode, header};
 use mcp::message::Kind;
-use mcp::method::Resend;
 use mcp::sse::{self, Decoder, Event};
 use mcp::{Message, headers};
 use tokio::sync::futures::OwnedNotified;
@@ -25,6 +24,7 @@ use super::{Forward, Outgoing, PinnedSession, health, hop};
 use crate::body::{Body, CutOff, KEEP_ALIVE_EVERY};
 use crate::failure::Failure;
 use crate::recovery::loss::Loss;
+use crate::recovery::notice;
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Manner, Pool};
 
@@ -228,13 +228,14 @@ impl Seen {
             self.answered = link.id.is_some();
             return whole;
         }
-        for event in &events {
-            self.note(event, link);
+        for event in &mut events {
+            self.note(event, link, epoch);
         }
         if epoch == 0 { whole } else { retold(&events, epoch) }
     }
 
-    fn note(&mut self, event: &Event, link: &Link) {
+    /// Takes note of what passes. The answer in a session that has moved says so, once.
+    fn note(&mut self, event: &mut Event, link: &Link, epoch: u32) {
         if let Some(id) = &event.id {
             self.last_id = Some(id.clone());
         }
@@ -245,7 +246,20 @@ impl Seen {
                     link.session.backend.asked(id);
                 }
             }
-            Kind::Result | Kind::Error => self.answered |= link.id.as_deref() == message.id(),
+            Kind::Result | Kind::Error => {
+                let is_it = link.id.as_deref() == message.id();
+                self.answered |= is_it;
+                if is_it {
+                    link.forward.learn(link.outgoing.mcp_method, &message);
+                    let backend = &link.session.backend;
+                    if backend.is_untold(&backend.place())
+                        && let Some(told) = notice::in_result(&message, epoch)
+                    {
+                        backend.tell();
+                        event.data = told;
+                    }
+                }
+            }
             Kind::Notification => {}
         }
     }
@@ -355,7 +369,7 @@ impl Link {
         if let Err(failure) = recovered {
             return self.last_words(&failure);
         }
-        if self.resent || self.outgoing.mcp_method.resend() != Resend::Safe {
+        if self.resent || !self.outgoing.again {
             self.forward.recoveries.count_interrupted(1);
             return self.last_words(&lost("its answer was cut off"));
         }

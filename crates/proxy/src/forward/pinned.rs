@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -31,6 +31,8 @@ pub struct Pinned {
     waiting: AtomicUsize,
     moved: Arc<Notify>,
     pub(super) timeline: Timeline,
+    /// It has moved, and its client was not told yet.
+    untold: AtomicBool,
 }
 
 /// Where a session lives.
@@ -75,6 +77,7 @@ impl Pinned {
             waiting: AtomicUsize::new(0),
             moved: Arc::default(),
             timeline: Timeline::default(),
+            untold: AtomicBool::new(false),
         }
     }
 
@@ -96,7 +99,18 @@ impl Pinned {
             kept.failed = None;
         }
         self.place.store(Arc::new(place));
+        self.untold.store(true, Ordering::Relaxed);
         self.moved.notify_waiters();
+    }
+
+    /// Whether the client is to be told that its session lives at this place, where it did not before.
+    pub(super) fn is_untold(&self, place: &Place) -> bool {
+        place.epoch > 0 && self.untold.load(Ordering::Relaxed)
+    }
+
+    /// It was told.
+    pub(super) fn tell(&self) {
+        self.untold.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn remembered(&self) -> Option<Remembered> {

@@ -19,6 +19,7 @@ use crate::bridge::mux::{ClientKey, Effect, Mux, Ours, Sender, Sharing, Taken};
 use crate::bridge::streams::{Format, Opened, Streams, Subject};
 use crate::failure::Failure;
 use crate::recovery::remembered::{Agreed, Remembered};
+use crate::recovery::resend::ResendPolicy;
 
 /// Answers of ours to the server that may wait for it to read; beyond, they are dropped.
 const MAX_ORDERS: usize = 256;
@@ -158,10 +159,14 @@ pub(super) struct ExchangeSlot(Exchange);
 
 impl State {
     /// Without a server, one is waited for.
-    pub(super) fn new(sharing: Sharing, server: Option<mpsc::Sender<Bytes>>) -> Self {
+    pub(super) fn new(
+        sharing: Sharing,
+        resend: Arc<ResendPolicy>,
+        server: Option<mpsc::Sender<Bytes>>,
+    ) -> Self {
         Self {
             sharing,
-            mux: Mux::new(sharing),
+            mux: Mux::new(sharing, resend),
             exchanges: HashMap::new(),
             sessions: HashMap::new(),
             server,

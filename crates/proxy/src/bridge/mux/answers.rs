@@ -6,6 +6,8 @@ use mcp::revision::has_capability;
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use tokio::time::Instant;
 
+use crate::recovery::notice;
+
 use super::id::{self, IdKey};
 use super::{
     ClientKey, Due, Effect, InFlight, MAX_ASKED, MAX_TASK_TOKENS, MAX_UNSENT, Mux, Ours, QUESTION_WAITS,
@@ -30,7 +32,20 @@ impl Mux {
         if request.method == Method::SubscriptionsListen {
             edits.push((message.subscription_id_span(), &*request.id));
         }
-        effects.push(Effect::Answer { ours, text: message.splice(&edits), code: message.error_code() });
+        if request.method == Method::ToolsList && self.resend.learns() {
+            self.resend.learn(message);
+        }
+        let mut text = message.splice(&edits);
+        if let Some(client) = request.client.and_then(|client| self.clients.get_mut(&client))
+            && client.untold
+            && let Some(told) = Message::parse(text.clone())
+                .ok()
+                .and_then(|answer| notice::in_result(&answer, self.generation))
+        {
+            client.untold = false;
+            text = told;
+        }
+        effects.push(Effect::Answer { ours, text, code: message.error_code() });
     }
 
     /// A task's progress goes on under the token of the request that created it (2025-11-25).

@@ -28,7 +28,7 @@ struct Bench {
 
 impl Bench {
     fn new(sharing: Sharing, clients: &[ClientKey]) -> Self {
-        let mut mux = Mux::new(sharing);
+        let mut mux = Mux::new(sharing, Arc::default());
         clients.iter().for_each(|client| mux.add_client(*client));
         Self { mux, now: Instant::now() }
     }

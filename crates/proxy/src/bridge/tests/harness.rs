@@ -129,6 +129,7 @@ pub(super) fn rig_with(mode: Mode, change: impl FnOnce(&mut BridgeConfig)) -> Ri
         paths: Paths::default(),
         allow_sse: true,
         on_loss: OnLoss::Strict,
+        resend: Arc::default(),
         store: Arc::new(MemoryStore::default()),
         sleep_after: None,
         memory: None,
