@@ -26,6 +26,7 @@ use mcp::message::Kind;
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use tokio::time::Instant;
 
+use crate::recovery::notice::cancelled;
 use crate::recovery::resend::ResendPolicy;
 use id::IdKey;
 use shared::{Levels, Subscriptions};
@@ -374,7 +375,7 @@ impl Mux {
     pub(super) fn give_up(&mut self, ours: Ours, reason: &str, effects: &mut Vec<Effect>) {
         let Some(request) = self.forget(ours) else { return };
         if request.method != Method::Initialize {
-            effects.push(Effect::ToServer(cancelled(&ours.to_string(), reason)));
+            effects.push(Effect::ToServer(cancelled(ours.to_string().as_bytes(), reason)));
         }
     }
 
@@ -423,11 +424,7 @@ impl Mux {
         let mut asked: Vec<_> = std::mem::take(&mut self.asked).into_values().collect();
         asked.sort_unstable_by(|a, b| a.shown.cmp(&b.shown));
         for Question { shown, client, .. } in asked.into_iter().filter(|question| question.unsent.is_none()) {
-            self.related(
-                client,
-                cancelled(&String::from_utf8_lossy(&shown), "the server that asked is gone"),
-                effects,
-            );
+            self.related(client, cancelled(&shown, "the server that asked is gone"), effects);
         }
         for client in self.clients.values_mut() {
             client.unsent.clear();
@@ -484,14 +481,6 @@ impl Mux {
         }
         Some(request)
     }
-}
-
-/// A withdrawal of the request with this raw id.
-fn cancelled(id: &str, reason: &str) -> Bytes {
-    let reason = serde_json::Value::from(reason);
-    Bytes::from(format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#
-    ))
 }
 
 fn empty_result(id: &[u8]) -> Bytes {

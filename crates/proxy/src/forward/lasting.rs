@@ -24,7 +24,7 @@ use super::{Forward, Outgoing, PinnedSession, health, hop};
 use crate::body::{Body, CutOff, KEEP_ALIVE_EVERY};
 use crate::failure::Failure;
 use crate::recovery::loss::Loss;
-use crate::recovery::notice;
+use crate::recovery::notice::{self, cancelled};
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Manner, Pool};
 
@@ -396,6 +396,9 @@ impl Link {
         let remembered = self.session.backend.remembered();
         let notices = remembered.iter().flat_map(|remembered| remembered.notices());
         let mut out = BytesMut::new();
+        for id in self.session.backend.take_withdrawn() {
+            sse::encode(&mut out, None, None, None, &cancelled(&id, "the server that asked is gone"));
+        }
         notices.for_each(|text| sse::encode(&mut out, None, None, None, text.as_bytes()));
         out.freeze()
     }

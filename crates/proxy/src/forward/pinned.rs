@@ -53,6 +53,8 @@ struct Kept {
     remembered: Option<Remembered>,
     /// Raw ids of what the server asks its client, in this epoch.
     questions: HashSet<Box<[u8]>>,
+    /// Those of the epochs before that its client has seen and may still be thinking about.
+    withdrawn: Vec<Box<[u8]>>,
     /// When and why the last rebuilding came to nothing.
     failed: Option<(Instant, String)>,
 }
@@ -95,7 +97,9 @@ impl Pinned {
     pub(super) fn move_to(&self, place: Place) {
         {
             let mut kept = self.kept.lock();
-            kept.questions.clear();
+            let open = std::mem::take(&mut kept.questions);
+            kept.withdrawn.extend(open);
+            kept.withdrawn.truncate(MAX_QUESTIONS);
             kept.failed = None;
         }
         self.place.store(Arc::new(place));
@@ -139,7 +143,14 @@ impl Pinned {
     /// Whether the client's answer to this question may go to the backend as it is now: after a move, ids of the old
     /// instance may mean something else to the new one.
     pub(super) fn may_answer(&self, place: &Place, id: &[u8]) -> bool {
-        place.epoch == 0 || self.kept.lock().questions.remove(id)
+        let mut kept = self.kept.lock();
+        kept.withdrawn.retain(|withdrawn| **withdrawn != *id);
+        kept.questions.remove(id) || place.epoch == 0
+    }
+
+    /// The questions that nobody wants an answer to any more, for their client to be told so, once.
+    pub(super) fn take_withdrawn(&self) -> Vec<Box<[u8]>> {
+        std::mem::take(&mut self.kept.lock().withdrawn)
     }
 
     pub(super) fn failed(&self, why: &str) {
@@ -168,5 +179,27 @@ pub(super) struct Waiting<'a>(&'a AtomicUsize);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nowhere(epoch: u32) -> Place {
+        Place { instance: None, backend_session: HeaderValue::from_static("s"), epoch, _load: None }
+    }
+
+    #[test]
+    fn questions_of_a_place_that_was_left_are_withdrawn_and_answered_to_nobody() {
+        let pinned = Pinned::new(nowhere(0), None);
+        [b"1", b"2", b"3"].into_iter().for_each(|id| pinned.asked(id));
+        assert!(pinned.may_answer(&pinned.place(), b"1"));
+        pinned.move_to(nowhere(1));
+        pinned.asked(b"4");
+        assert!(!pinned.may_answer(&pinned.place(), b"2"), "it may mean something else there");
+        assert!(pinned.may_answer(&pinned.place(), b"4"));
+        assert_eq!(pinned.take_withdrawn(), [b"3".as_slice().into()]);
+        assert!(pinned.take_withdrawn().is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! What a client is told once its session lives elsewhere: a word in `_meta` of the next result, for those who look.
+//! What a client is told once its session lives elsewhere: a word in `_meta` of the next result, for those who look, and
+//! that nobody waits any more for its answer to a question.
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,15 @@ pub(crate) fn in_result(answer: &Message, epoch: u32) -> Option<Bytes> {
     let at = place(inside)? + open + 1;
     let comma = if more { "," } else { "" };
     Some([&text[..at], word.as_bytes(), comma.as_bytes(), &text[at..]].concat().into())
+}
+
+/// `notifications/cancelled` for the request with this raw id.
+pub(crate) fn cancelled(id: &[u8], reason: &str) -> Bytes {
+    let reason = serde_json::Value::from(reason);
+    let id = String::from_utf8_lossy(id);
+    Bytes::from(format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{reason}}}}}"#
+    ))
 }
 
 #[cfg(test)]
