@@ -2,8 +2,9 @@
 //! anything untrue.
 //!
 //! Instances of the example server, several `skep proxy` that share a Redis, and clients whose every call is a line in a
-//! journal that outlives the servers. A nemesis kills and stops instances, kills proxies, and takes Redis away with all
-//! that is in it. The checker compares what clients were told with what the journal says was done.
+//! journal that outlives the servers. A nemesis kills and stops instances, lets them come back at each other's addresses,
+//! kills and stops proxies, rotates their keys, stops Redis and takes it away with all that is in it. The checker compares
+//! what clients were told with what the journal says was done, and sees to it that a session lives in one place.
 
 mod cast;
 mod check;
@@ -100,15 +101,21 @@ async fn play(args: &ChaosArgs, binary: &std::path::Path, seed: u64) -> anyhow::
             spared_until = Instant::now() + REFILL;
             continue;
         }
-        match dice.below(10) {
-            0 if Instant::now() < spared_until => {}
-            0 => cast.kill_proxy(dice.pick(args.proxies)).await?,
-            1 | 2 => {
-                cast.stop_instance(dice.pick(args.instances), Duration::from_millis(dice.below(1000))).await?
+        let mut a_while = |most: u64| Duration::from_millis(dice.below(most));
+        let (short, medium, long) = (a_while(args.every), a_while(1000), a_while(4000));
+        let spared = Instant::now() < spared_until;
+        match dice.below(200) {
+            0..20 if spared => {}
+            0..18 => cast.kill_proxy(dice.pick(args.proxies)).await?,
+            18 | 19 => cast.rotate_keys().await?,
+            20..24 => cast.stop_proxy(dice.pick(args.proxies), long).await?,
+            24..26 => cast.stop_redis(long).await?,
+            26..32 if args.instances > 1 => {
+                let one = dice.pick(args.instances);
+                cast.swap_instances(one, (one + 1) % args.instances).await?;
             }
-            _ => {
-                cast.kill_instance(dice.pick(args.instances), Duration::from_millis(dice.below(600))).await?
-            }
+            32..44 => cast.stop_instance(dice.pick(args.instances), medium).await?,
+            _ => cast.kill_instance(dice.pick(args.instances), short).await?,
         }
     }
     let history: History = clients.finish().await?;

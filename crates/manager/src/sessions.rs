@@ -90,6 +90,13 @@ fn unavailable(error: store::Unavailable) -> StoreUnavailable {
     StoreUnavailable { reason: error.0 }
 }
 
+fn of_session(change: store::Change) -> Change {
+    match change {
+        store::Change::Moved(id, epoch) => Change::Moved(id, epoch),
+        store::Change::Ended(id) => Change::Ended(id),
+    }
+}
+
 impl SessionStore for SealedStore {
     fn put(&self, record: SessionRecord, write: Write) -> StoreFuture<'_, bool> {
         Box::pin(async move {
@@ -129,16 +136,19 @@ impl SessionStore for SealedStore {
         Box::pin(async move { self.records.claim(id, self.holder, hold).await.map_err(unavailable) })
     }
 
+    fn changed(&self, known: Vec<(Uuid, u32)>) -> StoreFuture<'_, Vec<Change>> {
+        Box::pin(async move {
+            let changes = self.records.changed(known).await.map_err(unavailable)?;
+            Ok(changes.into_iter().map(of_session).collect())
+        })
+    }
+
     fn changes(&self) -> Option<mpsc::Receiver<Change>> {
         let mut changes = self.records.changes()?;
         let (to, told) = mpsc::channel(1);
         tokio::spawn(async move {
             while let Some(change) = changes.recv().await {
-                let change = match change {
-                    store::Change::Moved(id, epoch) => Change::Moved(id, epoch),
-                    store::Change::Ended(id) => Change::Ended(id),
-                };
-                if to.send(change).await.is_err() {
+                if to.send(of_session(change)).await.is_err() {
                     return;
                 }
             }

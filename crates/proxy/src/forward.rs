@@ -38,7 +38,8 @@ use crate::recovery::remembered::{Agreed, Remembered};
 use crate::recovery::resend::ResendPolicy;
 use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{
-    Change, Kept, KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, Table, Write,
+    Change, Kept, KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, StoreUnavailable, Table,
+    Write,
 };
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
@@ -470,19 +471,28 @@ impl Forward {
         is_later
     }
 
-    /// Tells the store which sessions are in use, all at once.
+    /// Tells the store which sessions are in use, all at once, and hears what the other replicas did to them.
     async fn touch(&self, since: Duration) {
         let used = self.table.used_within(since * 2);
         for ids in used.chunks(1000) {
-            match self.config.store.touch(ids.to_vec()).await {
-                // Lost by the store, not by us.
-                Ok(missing) => self.unsaved.lock().extend(missing),
-                Err(error) => {
-                    tracing::debug!(%error, "not told which sessions are in use");
-                    return;
-                }
+            if let Err(error) = self.touch_some(ids).await {
+                tracing::debug!(%error, "not told which sessions are in use");
+                return;
             }
         }
+    }
+
+    async fn touch_some(&self, ids: &[Uuid]) -> Result<(), StoreUnavailable> {
+        let missing = self.config.store.touch(ids.to_vec()).await?;
+        // Lost by the store, not by us.
+        self.unsaved.lock().extend(missing);
+        if self.config.store.is_shared() {
+            let known = ids.iter().filter_map(|id| Some((*id, self.table.get(*id)?.backend.place().epoch)));
+            for change in self.config.store.changed(known.collect()).await? {
+                self.changed_elsewhere(change).await;
+            }
+        }
+        Ok(())
     }
 
     async fn say_farewell(&self, pool: &Arc<Pool>, farewell: &Farewell) {

@@ -79,6 +79,15 @@ impl fmt::Display for Change {
 }
 
 impl Change {
+    /// What has become of a record that was known under one epoch and has another.
+    fn between(id: Uuid, known: u32, epoch: u32) -> Option<Self> {
+        match epoch {
+            ENDED => Some(Self::Ended(id)),
+            epoch if epoch > known => Some(Self::Moved(id, epoch)),
+            _ => None,
+        }
+    }
+
     /// Reads what [`fmt::Display`] wrote, here or in a later skep that says more.
     fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
@@ -128,6 +137,12 @@ pub trait Records: Send + Sync + fmt::Debug {
     /// others. To be called in a runtime.
     fn changes(&self) -> Option<mpsc::Receiver<Change>> {
         None
+    }
+
+    /// What other processes have done to records that this one knows under these epochs.
+    fn changed(&self, known: Vec<(Uuid, u32)>) -> Answer<'_, Vec<Change>> {
+        drop(known);
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Keeps these for `keep` from now on. Gives those that nothing is known of.

@@ -1,5 +1,6 @@
 //! Clients that work without pause and write down what they were told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -34,6 +35,10 @@ impl Dice {
     }
 }
 
+/// How long replicas may differ about where a session lives: the round in which they hear of each other, twice, and
+/// what a stopped one sleeps.
+const AT_ONE_WITHIN: Duration = Duration::from_secs(12);
+
 /// All clients of a run.
 pub(super) struct Clients(JoinSet<anyhow::Result<History>>);
 
@@ -47,6 +52,8 @@ pub(super) async fn start(
     let mut running = JoinSet::new();
     for number in 0..sessions {
         let session = Session::open(&urls[number % urls.len()]).await?;
+        let auditor = Auditor { name: number, session: session.seat(), urls: urls.to_vec(), end };
+        running.spawn(auditor.work());
         for side in 0..2 {
             let name = format!("{number}.{side}");
             let dice = Dice::new(seed.wrapping_add(number as u64 * 2 + side));
@@ -67,6 +74,48 @@ impl Clients {
             all.broken.extend(history.broken);
         }
         Ok(all)
+    }
+}
+
+/// Asks all proxies where a session lives.
+struct Auditor {
+    name: usize,
+    session: Seat,
+    urls: Vec<String>,
+    end: Instant,
+}
+
+impl Auditor {
+    async fn work(self) -> anyhow::Result<History> {
+        let (mut history, mut differ_since) = (History::default(), None);
+        while Instant::now() < self.end {
+            sleep(Duration::from_millis(300)).await;
+            let mut homes = BTreeSet::new();
+            for url in &self.urls {
+                homes.extend(self.home(url).await);
+            }
+            if homes.len() < 2 {
+                differ_since = None;
+                continue;
+            }
+            let since = *differ_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > AT_ONE_WITHIN {
+                history.broken.push(format!(
+                    "session {} lives in {} places: {homes:?}",
+                    self.name,
+                    homes.len()
+                ));
+                return Ok(history);
+            }
+        }
+        Ok(history)
+    }
+
+    /// What a proxy says; `None` where it is not there, or its instance was lost.
+    async fn home(&self, url: &str) -> Option<String> {
+        let (address, path) = split_url(url).ok()?;
+        let mut session = self.session.take(Connection::open(&address).await.ok()?, address, path);
+        session.call("whoami", json!({})).await.ok()
     }
 }
 

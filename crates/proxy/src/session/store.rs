@@ -112,10 +112,15 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     fn end(&self, id: Uuid) -> StoreFuture<'_, ()>;
     /// The right to rebuild a session, for `hold` at most; false while another replica has it.
     fn claim(&self, id: Uuid, hold: Duration) -> StoreFuture<'_, bool>;
-    /// What other processes do to sessions from now on, as far as it is heard. Nothing depends on it: whoever misses a
-    /// change finds out when it matters. To be called in a runtime; `None` where there are no others.
+    /// What other processes do to sessions from now on, as far as it is heard: [`SessionStore::changed`] tells what was
+    /// missed. To be called in a runtime; `None` where there are no others.
     fn changes(&self) -> Option<mpsc::Receiver<Change>> {
         None
+    }
+    /// What other processes have done to sessions that this one knows under these epochs.
+    fn changed(&self, known: Vec<(Uuid, u32)>) -> StoreFuture<'_, Vec<Change>> {
+        drop(known);
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
     /// These sessions are in use: they are not to be forgotten yet.
     /// Gives those that nothing is known of.

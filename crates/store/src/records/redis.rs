@@ -223,6 +223,19 @@ impl Records for RedisRecords {
         })
     }
 
+    fn changed(&self, known: Vec<(Uuid, u32)>) -> Answer<'_, Vec<Change>> {
+        Box::pin(async move {
+            let commands = known.iter().map(|(id, _)| {
+                let mut command = redis::cmd("HGET");
+                command.arg(self.record(*id)).arg("epoch");
+                command
+            });
+            let epochs: Vec<Option<u32>> = self.run_each(commands.collect()).await?;
+            let changes = known.into_iter().zip(epochs);
+            Ok(changes.filter_map(|((id, known), epoch)| Change::between(id, known, epoch?)).collect())
+        })
+    }
+
     fn changes(&self) -> Option<mpsc::Receiver<Change>> {
         let (to, changes) = mpsc::channel(CHANGES);
         let (server, channel) = (Arc::clone(&self.server), self.channel());
