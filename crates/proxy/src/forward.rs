@@ -10,6 +10,8 @@ mod lasting;
 mod own;
 mod pinned;
 mod recover;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::instance::{Instance, Instances};
 use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::recovery::resend::ResendPolicy;
+use crate::session::epoch;
 use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{
     Change, Kept, KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, StoreUnavailable, Table,
@@ -196,7 +199,7 @@ impl Forward {
     fn view(&self, session: &PinnedSession) -> SessionView {
         let place = session.backend.place();
         let at = place.instance.as_ref().map_or_else(|| "nowhere".to_owned(), |i| i.address.to_string());
-        self.table.view(session, at, place.epoch)
+        self.table.view(session, at, epoch::moves(place.epoch))
     }
 
     /// All that is known of a session that is served here.
@@ -413,6 +416,13 @@ impl Forward {
         }
     }
 
+    /// A session lives elsewhere now: where it did it may live on, if only a connection was lost.
+    fn leave(&self, left: Option<Farewell>) {
+        if let Some(farewell) = left.filter(|farewell| !farewell.instance.health.is_ejected()) {
+            self.say_farewell_later(farewell);
+        }
+    }
+
     fn say_farewell_later(&self, farewell: Farewell) {
         // Full: the backend's own expiry will have to do.
         let _ = self.farewells.try_send(farewell);
@@ -428,6 +438,7 @@ impl Forward {
         self.config.tasks.spawn("health", Arc::clone(&self).ask_instances(Arc::clone(&pool)));
         loop {
             tokio::select! {
+                biased;
                 () = self.config.stop.cancelled() => return,
                 _ = timer.tick() => {
                     pool.sweep();
@@ -462,7 +473,10 @@ impl Forward {
         session.backend.remember(record.remembered.clone());
         let is_later = record.claims.epoch > session.backend.place().epoch;
         if is_later {
+            // Two replicas may each have rebuilt it without knowing of the other: one session is one too many.
+            let left = Farewell::to(&session.backend);
             session.backend.move_to(self.place_of(&record.claims));
+            self.leave(left);
             session
                 .backend
                 .timeline

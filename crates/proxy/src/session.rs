@@ -1,6 +1,7 @@
 //! Sessions: the id a client holds ([`token`], sealed with [`keys`]), the ones this process serves ([`table`]), and
 //! what is kept about each so that it can be rebuilt elsewhere ([`store`]).
 
+pub(crate) mod epoch;
 pub mod keys;
 pub mod store;
 pub mod table;

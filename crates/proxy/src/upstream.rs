@@ -9,6 +9,8 @@ pub mod connection;
 mod exchange;
 pub(crate) mod h1;
 pub mod pool;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod tls;
 
 pub(crate) use exchange::{Manner, same_origin_path};

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::recovery::loss::Loss;
 use crate::recovery::notice;
 use crate::recovery::remembered::Remembered;
+use crate::session::epoch;
 use crate::session::table::InUse;
 use crate::session::{Claims, Kept, Opened, SessionRecord, Write};
 use crate::upstream::Pool;
@@ -203,7 +204,7 @@ impl Forward {
         if !session.backend.is_untold(place) {
             return None;
         }
-        let told = notice::in_result(&Message::parse(text.clone()).ok()?, place.epoch)?;
+        let told = notice::in_result(&Message::parse(text.clone()).ok()?, epoch::moves(place.epoch))?;
         session.backend.tell();
         Some(told)
     }

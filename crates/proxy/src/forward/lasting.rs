@@ -25,6 +25,7 @@ use crate::body::{Body, CutOff, KEEP_ALIVE_EVERY};
 use crate::failure::Failure;
 use crate::recovery::loss::Loss;
 use crate::recovery::notice::{self, cancelled};
+use crate::session;
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Manner, Pool};
 
@@ -253,7 +254,7 @@ impl Seen {
                     link.forward.learn(link.outgoing.mcp_method, &message);
                     let backend = &link.session.backend;
                     if backend.is_untold(&backend.place())
-                        && let Some(told) = notice::in_result(&message, epoch)
+                        && let Some(told) = notice::in_result(&message, session::epoch::moves(epoch))
                     {
                         backend.tell();
                         event.data = told;

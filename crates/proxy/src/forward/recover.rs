@@ -19,6 +19,7 @@ use crate::recovery::history::Outcome;
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::machine::{Effect, Event, Rebuild, Verdict};
 use crate::recovery::remembered::{Agreed, Remembered};
+use crate::session::epoch;
 use crate::session::{Claims, Kept, SessionRecord, Write};
 use crate::upstream::Pool;
 
@@ -131,7 +132,8 @@ impl Forward {
         self.recoveries.count(cause, outcome_name);
         let address =
             place.instance.as_ref().map_or_else(String::new, |instance| instance.address.to_string());
-        let detail = format!("{}, epoch {}, {} ms {why}", address, place.epoch, took.as_millis());
+        let detail =
+            format!("{address}, moved {} times, {} ms {why}", epoch::moves(place.epoch), took.as_millis());
         session.backend.timeline.add("lost", cause.name());
         session.backend.timeline.add(outcome_name.name(), detail.trim_end());
         tracing::info!(
@@ -330,7 +332,7 @@ impl Forward {
             self.say_farewell_later(Farewell { instance, backend_session });
             return Event::Overtaken;
         }
-        let epoch = session.backend.place().epoch + 1;
+        let epoch = epoch::after(session.backend.place().epoch);
         let place = Place::on(&instance, backend_session, epoch);
         if let Some(record) = self.record_of(session, &place, remembered.clone())
             && !self.keep(record, Write::Move).await
@@ -345,7 +347,9 @@ impl Forward {
                 _ => Event::Failed("it was ended elsewhere".to_owned()),
             };
         }
+        let left = Farewell::to(&session.backend);
         session.backend.move_to(place);
+        self.leave(left);
         Event::Published
     }
 
@@ -365,7 +369,8 @@ impl Forward {
 
     /// Keeps what could not be kept when it should have been.
     pub(super) async fn save_unsaved(&self) {
-        let unsaved = std::mem::take(&mut *self.unsaved.lock());
+        let mut unsaved: Vec<_> = std::mem::take(&mut *self.unsaved.lock()).into_iter().collect();
+        unsaved.sort_unstable();
         for id in unsaved {
             let Some(session) = self.table.get(id) else { continue };
             let Some(remembered) = session.backend.remembered() else { continue };

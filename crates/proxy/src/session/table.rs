@@ -169,7 +169,7 @@ impl<B: Send + Sync + 'static> Table<B> {
     ) -> Result<Begun<B>, TableFull> {
         let evicted = self.make_room(principal)?;
         let claims = Claims {
-            id: Uuid::new_v4(),
+            id: new_id(),
             route: self.route,
             principal,
             pin,
@@ -236,7 +236,10 @@ impl<B: Send + Sync + 'static> Table<B> {
     /// The sessions in use now, or not long ago.
     pub fn used_within(&self, time: Duration) -> Vec<Uuid> {
         let (now, time) = (self.clock.now(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        self.select(|session| session.idle_for(now).is_none_or(|idle| idle <= time))
+        let mut used = self.select(|session| session.idle_for(now).is_none_or(|idle| idle <= time));
+        // In an order that does not depend on chance: simulations are had again.
+        used.sort_unstable();
+        used
     }
 
     /// All that are served here.
@@ -396,6 +399,11 @@ pub struct Begun<B> {
     pub claims: Claims,
     /// Idle sessions that were ended to make room.
     pub evicted: Vec<Arc<Session<B>>>,
+}
+
+/// Session ids name sessions and open none, so in simulations they may be what a seed makes them.
+fn new_id() -> Uuid {
+    if cfg!(test) { Uuid::from_u128(fastrand::u128(..)) } else { Uuid::new_v4() }
 }
 
 fn unix_seconds() -> u64 {

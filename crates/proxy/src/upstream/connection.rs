@@ -50,6 +50,23 @@ impl Drop for Connection {
     }
 }
 
+async fn connect(instance: &Instance, tls: Option<&ClientTls>) -> Result<Stream, String> {
+    #[cfg(test)]
+    if let Some(dialled) = super::simulated::dial(instance.address) {
+        return dialled.await.map(Stream::Simulated).map_err(|error| error.to_string());
+    }
+    let stream = TcpStream::connect(instance.address).await.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    match instance.endpoint.scheme {
+        Scheme::Http => Ok(Stream::Plain(stream)),
+        Scheme::Https => tls
+            .ok_or("no certificates are configured to verify it with")?
+            .connect(instance.endpoint.server_name.clone(), stream)
+            .await
+            .map_err(|error| format!("TLS: {error}")),
+    }
+}
+
 /// A request did not get its answer's head.
 #[derive(Debug)]
 pub(crate) enum SendError {
@@ -81,16 +98,7 @@ struct Sent {
 impl Connection {
     /// Connects to the instance's own address. The caller bounds the time.
     pub(crate) async fn open(instance: &Arc<Instance>, tls: Option<&ClientTls>) -> Result<Self, String> {
-        let stream = TcpStream::connect(instance.address).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let stream = match instance.endpoint.scheme {
-            Scheme::Http => Stream::Plain(stream),
-            Scheme::Https => tls
-                .ok_or("no certificates are configured to verify it with")?
-                .connect(instance.endpoint.server_name.clone(), stream)
-                .await
-                .map_err(|error| format!("TLS: {error}"))?,
-        };
+        let stream = connect(instance, tls).await?;
         instance.connections.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             stream,
