@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
@@ -46,8 +46,8 @@ struct Instance {
     begun: usize,
     /// It does nothing until then.
     hangs_until: Instant,
-    /// Connections of an earlier number are cut.
-    cuts: watch::Sender<u64>,
+    /// All its connections are cut. (Not a watch: that wakes its watchers in an order of its own.)
+    cuts: Arc<Notify>,
 }
 
 /// All of them, and what they have carried out.
@@ -61,7 +61,7 @@ impl World {
     /// Instances at addresses that connections of this thread lead to.
     pub(super) fn new(instances: u8, seed: u64) -> Arc<Self> {
         let instance = |number| {
-            let (cuts, hangs_until) = (watch::Sender::new(0), Instant::now());
+            let (cuts, hangs_until) = (Arc::default(), Instant::now());
             Mutex::new(Instance { number, up: true, sessions: HashSet::new(), begun: 0, hangs_until, cuts })
         };
         let world = Arc::new(Self {
@@ -99,8 +99,9 @@ impl World {
     }
 
     async fn serve(&self, which: usize, mut stream: DuplexStream) {
-        let mut cuts = self.instances[which].lock().cuts.subscribe();
-        cuts.borrow_and_update();
+        let cut = Arc::clone(&self.instances[which].lock().cuts).notified_owned();
+        let mut cut = std::pin::pin!(cut);
+        cut.as_mut().enable();
         let serving = async {
             let mut read = Vec::new();
             while let Some((head, body)) = request(&mut stream, &mut read).await {
@@ -115,7 +116,7 @@ impl World {
         tokio::select! {
             biased;
             // Whatever was under way stops where it is.
-            _ = cuts.changed() => {}
+            () = cut => {}
             () = serving => {}
         }
     }
@@ -162,7 +163,7 @@ impl World {
         let mut instance = self.instances[which].lock();
         instance.up = false;
         instance.sessions.clear();
-        instance.cuts.send_modify(|cuts| *cuts += 1);
+        instance.cuts.notify_waiters();
     }
 
     pub(super) fn start(&self, which: usize) {
@@ -171,7 +172,7 @@ impl World {
 
     /// All connections to it break, and nothing else.
     pub(super) fn cut(&self, which: usize) {
-        self.instances[which].lock().cuts.send_modify(|cuts| *cuts += 1);
+        self.instances[which].lock().cuts.notify_waiters();
     }
 
     /// Its memory is gone, its connections are not.
