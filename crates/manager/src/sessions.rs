@@ -94,6 +94,7 @@ fn of_session(change: store::Change) -> Change {
     match change {
         store::Change::Moved(id, epoch) => Change::Moved(id, epoch),
         store::Change::Ended(id) => Change::Ended(id),
+        store::Change::Behind(id) => Change::Behind(id),
     }
 }
 

@@ -456,6 +456,9 @@ impl Forward {
     async fn changed_elsewhere(&self, change: Change) {
         match change {
             Change::Ended(id) => drop(self.table.end(id)),
+            Change::Behind(id) => {
+                self.unsaved.lock().insert(id);
+            }
             Change::Moved(id, epoch) => {
                 let Some(session) = self.table.get(id) else { return };
                 if session.backend.place().epoch >= epoch {

@@ -6,6 +6,7 @@
 mod disk;
 mod redis;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -67,6 +68,9 @@ pub enum Change {
     /// Its epoch is this now.
     Moved(Uuid, u32),
     Ended(Uuid),
+    /// It is there with an earlier epoch: the place has lost the later one, and a process that had not heard of that wrote
+    /// its own again.
+    Behind(Uuid),
 }
 
 impl fmt::Display for Change {
@@ -74,6 +78,7 @@ impl fmt::Display for Change {
         match self {
             Self::Moved(id, epoch) => write!(f, "moved {id} {epoch}"),
             Self::Ended(id) => write!(f, "ended {id}"),
+            Self::Behind(id) => write!(f, "behind {id}"),
         }
     }
 }
@@ -83,8 +88,11 @@ impl Change {
     fn between(id: Uuid, known: u32, epoch: u32) -> Option<Self> {
         match epoch {
             ENDED => Some(Self::Ended(id)),
-            epoch if epoch > known => Some(Self::Moved(id, epoch)),
-            _ => None,
+            epoch => match epoch.cmp(&known) {
+                Ordering::Greater => Some(Self::Moved(id, epoch)),
+                Ordering::Less => Some(Self::Behind(id)),
+                Ordering::Equal => None,
+            },
         }
     }
 
@@ -94,6 +102,7 @@ impl Change {
         match (words.next()?, words.next()?.parse().ok()?, words.next()) {
             ("moved", id, Some(epoch)) => Some(Self::Moved(id, epoch.parse().ok()?)),
             ("ended", id, _) => Some(Self::Ended(id)),
+            ("behind", id, _) => Some(Self::Behind(id)),
             _ => None,
         }
     }
@@ -156,7 +165,7 @@ mod tests {
     #[test]
     fn changes_are_read_as_they_are_written() {
         let id = Uuid::from_u128(7);
-        for change in [Change::Moved(id, 3), Change::Ended(id)] {
+        for change in [Change::Moved(id, 3), Change::Ended(id), Change::Behind(id)] {
             assert_eq!(Change::read(&change.to_string()), Some(change));
         }
         for text in [
@@ -167,6 +176,19 @@ mod tests {
             "moved 00000000-0000-0000-0000-000000000007",
         ] {
             assert_eq!(Change::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_has_become_of_a_record_is_seen_from_its_epoch() {
+        let id = Uuid::from_u128(7);
+        for (known, epoch, expect) in [
+            (2, 2, None),
+            (2, 3, Some(Change::Moved(id, 3))),
+            (2, 1, Some(Change::Behind(id))),
+            (2, ENDED, Some(Change::Ended(id))),
+        ] {
+            assert_eq!(Change::between(id, known, epoch), expect, "{known} {epoch}");
         }
     }
 

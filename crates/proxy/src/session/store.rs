@@ -133,6 +133,9 @@ pub enum Change {
     /// It lives elsewhere, under this epoch.
     Moved(Uuid, u32),
     Ended(Uuid),
+    /// The store knows an earlier place: it has lost the later one, and a process that had not heard of that wrote its own
+    /// again.
+    Behind(Uuid),
 }
 
 /// What a store knows of a session.

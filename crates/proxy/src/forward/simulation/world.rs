@@ -345,8 +345,11 @@ impl SessionStore for SimStore {
             let records = self.stored.records.lock();
             let change = |(id, known): (Uuid, u32)| match records.get(&id)? {
                 None => Some(Change::Ended(id)),
-                Some(record) if record.claims.epoch > known => Some(Change::Moved(id, record.claims.epoch)),
-                Some(_) => None,
+                Some(record) => match record.claims.epoch.cmp(&known) {
+                    std::cmp::Ordering::Greater => Some(Change::Moved(id, record.claims.epoch)),
+                    std::cmp::Ordering::Less => Some(Change::Behind(id)),
+                    std::cmp::Ordering::Equal => None,
+                },
             };
             Ok(known.into_iter().filter_map(change).collect())
         })
