@@ -44,6 +44,9 @@ pub(crate) struct BenchArgs {
     /// Another bridge: a command in which {stdio} stands for the stdio server's command line and {port} for the port
     #[arg(long, value_name = "NAME=COMMAND")]
     bridge_peer: Vec<String>,
+    /// Sessions at which memory is measured, growing
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
+    sessions: Vec<usize>,
     /// Only these parts
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Proxy, Part::Bridge, Part::Memory])]
     only: Vec<Part>,
@@ -104,7 +107,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         report::bridge(report.bridge.as_ref().expect("just measured"));
     }
     if args.only.contains(&Part::Memory) {
-        report.memory = Some(runtime.block_on(memory::measure(&binary))?);
+        report.memory = Some(runtime.block_on(memory::measure(&binary, &args.sessions))?);
         report::memory(report.memory.as_ref().expect("just measured"), report.binary_bytes);
     }
     let path = build::root().join(&args.json);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::bail;
 use serde::Serialize;
 use testkit::mcp::Session;
 
@@ -18,7 +19,7 @@ pub(super) struct MemoryReport {
     pub(super) idle_run_kb: u64,
 }
 
-pub(super) async fn measure(binary: &Path) -> anyhow::Result<MemoryReport> {
+pub(super) async fn measure(binary: &Path, sessions: &[usize]) -> anyhow::Result<MemoryReport> {
     let backend = servers::backend(binary)?;
     let args = ["proxy", "bench", "--target-uri", &backend.url, "--format", "json"];
     let proxy = servers::skep(binary, "skep", &args)?;
@@ -26,7 +27,7 @@ pub(super) async fn measure(binary: &Path) -> anyhow::Result<MemoryReport> {
     let mut rows = vec![(0, usage::resident_kb(pid))];
     let mut session = Session::open(&proxy.url).await?;
     let mut open = 1;
-    for wanted in [1_000, 10_000] {
+    for &wanted in sessions {
         while open < wanted {
             let Session { connection, address, path, .. } = session;
             session = Session::on(connection, address, path).await?;
@@ -34,8 +35,10 @@ pub(super) async fn measure(binary: &Path) -> anyhow::Result<MemoryReport> {
         }
         rows.push((wanted, usage::resident_kb(pid)));
     }
-    let ((few, before), (many, after)) = (rows[1], rows[2]);
-    let bytes_per_session = (after.saturating_sub(before) * 1024) as f64 / (many - few) as f64;
+    let (Some(&(few, before)), Some(&(many, after))) = (rows.get(1), rows.last()) else {
+        bail!("memory is measured at one number of sessions at least");
+    };
+    let bytes_per_session = (after.saturating_sub(before) * 1024) as f64 / (many - few).max(1) as f64;
     let run = servers::skep(binary, "run", &["run", "example", "--format", "json"])?;
     let idle_run_kb = usage::resident_kb(run.pid().expect("we started it"));
     Ok(MemoryReport { rows, bytes_per_session, idle_run_kb })

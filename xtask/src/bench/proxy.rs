@@ -36,6 +36,14 @@ pub(super) async fn measure(args: &BenchArgs, binary: &Path) -> anyhow::Result<P
     let mut contenders = vec![backend];
     let skep = ["proxy", "bench", "--target-uri", &target, "--format", "json"];
     contenders.push(servers::skep(binary, "skep", &skep)?);
+    let redis = servers::redis()?;
+    match &redis {
+        Some((_, store)) => {
+            let shared = [skep.as_slice(), &["--store", store]].concat();
+            contenders.push(servers::skep(binary, "skep, Redis", &shared)?);
+        }
+        None => println!("redis-server is not installed: not measured with a store that is shared"),
+    }
     match servers::nginx(&target).await? {
         Some(nginx) => contenders.push(nginx),
         None => println!("nginx is not installed: nothing to compare with"),

@@ -85,6 +85,21 @@ pub(super) async fn nginx(target: &str) -> anyhow::Result<Option<Server>> {
     Ok(Some(server))
 }
 
+/// A Redis of our own. `None` where it is not installed.
+pub(super) fn redis() -> anyhow::Result<Option<(Program, String)>> {
+    let port = free_port()?;
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let begun = Instant::now();
+    let Ok(program) = Program::start(command) else { return Ok(None) };
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        ensure!(begun.elapsed() < STARTING, "redis-server does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(Some((program, format!("redis://127.0.0.1:{port}"))))
+}
+
 /// `NAME=URL`, or `NAME=COMMAND` with places for the port and others.
 pub(super) async fn peer(text: &str, places: &[(&str, &str)]) -> anyhow::Result<Server> {
     let (name, what) = text.split_once('=').context("a peer is written NAME=URL or NAME=COMMAND")?;

@@ -444,6 +444,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_hundred_thousand_sessions_are_bounded_and_a_flood_costs_nobody_else_a_session() {
+        let table = table(Limits::default());
+        let owner = |number: u8| PrincipalDigest::new([number; 16]);
+        for number in 1..=10 {
+            for _ in 0..9_000 {
+                table.begin(owner(number), pin(), b"", "x").unwrap();
+            }
+        }
+        let flood = owner(99);
+        for _ in 0..10_000 {
+            table.begin(flood, pin(), b"", "x").unwrap();
+        }
+        assert_eq!(table.len(), 100_000);
+        assert_eq!(table.make_room(flood).unwrap_err().limit, 100_000);
+        tokio::time::advance(EVICTABLE_AFTER).await;
+        // The oldest of all made room once; one that is its own limit's victim makes room for itself only.
+        let mut lost = std::collections::HashMap::<PrincipalDigest, usize>::new();
+        table.end_where(|session| session.principal == owner(10));
+        for _ in 0..5_000 {
+            for evicted in table.begin(flood, pin(), b"", "x").unwrap().evicted {
+                *lost.entry(evicted.principal).or_default() += 1;
+            }
+        }
+        assert_eq!(lost.keys().copied().collect::<Vec<_>>(), [flood], "{lost:?}");
+        assert!(table.len() <= 91_000);
+        tokio::time::advance(table.limits().idle).await;
+        assert!(table.sweep().len() >= 90_000);
+        assert_eq!((table.len(), table.per_principal.pin().len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_ended_session_stays_ended() {
         let table = table(Limits::default());
         let begun = table.begin(ME, pin(), b"", "x").unwrap();
