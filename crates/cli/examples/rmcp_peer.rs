@@ -1,6 +1,8 @@
 //! The official Rust SDK (rmcp) at either end: `rmcp_peer server PORT` is a server, `rmcp_peer client URL` a client that lives
 //! through the death of its server, as `conformance/survivor.mjs` does.
 
+#![expect(clippy::print_stdout, reason = "whoever started it reads that")]
+
 use std::convert::Infallible;
 use std::io::BufRead;
 use std::sync::Arc;

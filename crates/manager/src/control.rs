@@ -282,13 +282,13 @@ impl Controls {
     }
 }
 
-fn silent(socket: &Path, reason: impl ToString) -> ControlError {
+fn silent(socket: &Path, reason: &impl ToString) -> ControlError {
     ControlError::Silent { name: socket.display().to_string(), reason: reason.to_string() }
 }
 
 fn read<T: for<'de> Deserialize<'de>>(socket: &Path, text: &[u8]) -> Result<T, ControlError> {
     serde_json::from_slice(text)
-        .map_err(|error| silent(socket, format!("it is another version of skep ({error})")))
+        .map_err(|error| silent(socket, &format!("it is another version of skep ({error})")))
 }
 
 /// `None`: nobody listens there.
@@ -301,7 +301,7 @@ async fn ask(socket: &Path, method: Method, path: &str) -> Result<Option<(Status
         }
         Err(source) => return Err(ControlError::Socket { path: socket.to_owned(), source }),
     };
-    let peer = stream.peer_cred().map_err(|error| silent(socket, error))?;
+    let peer = stream.peer_cred().map_err(|error| silent(socket, &error))?;
     if peer.uid() != rustix::process::geteuid().as_raw() {
         return Err(ControlError::Foreign { path: socket.to_owned() });
     }
@@ -320,8 +320,8 @@ async fn ask(socket: &Path, method: Method, path: &str) -> Result<Option<(Status
     };
     match timeout(PATIENCE, asking).await {
         Ok(Ok(answered)) => Ok(Some(answered)),
-        Ok(Err(error)) => Err(silent(socket, error)),
-        Err(_) => Err(silent(socket, "it took too long")),
+        Ok(Err(error)) => Err(silent(socket, &error)),
+        Err(_) => Err(silent(socket, &"it took too long")),
     }
 }
 

@@ -376,7 +376,13 @@ impl Forward {
         outgoing: &Outgoing,
     ) -> Result<Response<Body>, Failure> {
         let manner = Manner { patience: outgoing.patience, repeatable: outgoing.again };
-        let answer = health::watched(instance, pool.exchange(instance, &outgoing.request, manner)).await;
+        let exchange = pool.exchange(instance, &outgoing.request, manner);
+        let answer = if instance.health.is_asked() {
+            // Large: not part of the futures of those who do without.
+            Box::pin(health::watched(instance, exchange)).await
+        } else {
+            exchange.await
+        };
         health::learn(instance, &answer);
         let answer = answer.map_err(|error| error.into_failure(&self.config.name, instance))?;
         Ok(self.answer(answer, outgoing).await)

@@ -56,9 +56,6 @@ pub(super) async fn watched(
     instance: &Instance,
     exchange: impl Future<Output = Result<Response<UpstreamBody>, UpstreamError>>,
 ) -> Result<Response<UpstreamBody>, UpstreamError> {
-    if !instance.health.is_asked() {
-        return exchange.await;
-    }
     let mut exchange = std::pin::pin!(exchange);
     loop {
         match timeout(LOOK_EVERY, &mut exchange).await {

@@ -98,9 +98,8 @@ impl Server {
             // The client asks the process which cryptography to use. Whoever was first decides.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let place = match place(url) {
-            Some(Ok(place)) => place,
-            Some(Err(_)) | None => return Err(OpenError::NotAStore { url: without_password(url) }),
+        let Some(Ok(place)) = place(url) else {
+            return Err(OpenError::NotAStore { url: without_password(url) });
         };
         Ok(Self { place, link: Mutex::default() })
     }
