@@ -65,7 +65,8 @@ impl StoreSource {
             Self::Own(folder) => match DiskRecords::open(&folder.join(format!("{name}.redb"))) {
                 Ok(records) => Arc::new(records),
                 Err(error) => {
-                    tracing::warn!(%error, "sessions that a server loses after a restart of skep are lost");
+                    // Most often another skep of this name runs.
+                    tracing::warn!(%error, "sessions are kept in memory: they do not outlive this process");
                     return Ok(Arc::new(MemoryStore::default()));
                 }
             },

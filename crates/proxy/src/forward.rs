@@ -13,6 +13,7 @@ mod recover;
 #[cfg(test)]
 mod simulation;
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -333,10 +334,14 @@ impl Forward {
         if let Some(id) = outgoing.last_event_id.take() {
             outgoing.request.fields.push(&headers::LAST_EVENT_ID, &id);
         }
-        // Only what was certainly not executed goes to another instance.
-        let unsent =
-            |failure: &Failure| matches!(failure, Failure::Unreachable { .. } | Failure::Busy { .. });
-        let (instance, mut response) = self.first_that_answers(pool, outgoing, unsent).await?;
+        // What was certainly not carried out goes to another instance; what may have been, once, if that does no harm.
+        let once = Cell::new(outgoing.again);
+        let may_go_on = |failure: &Failure| match failure {
+            Failure::Unreachable { .. } | Failure::Busy { .. } => true,
+            Failure::Lost { .. } => once.replace(false),
+            _ => false,
+        };
+        let (instance, mut response) = self.first_that_answers(pool, outgoing, may_go_on).await?;
         if let Body::Upstream(body) = response.body_mut() {
             body.hold(Box::new(instance.hold_request()) as Under);
         }

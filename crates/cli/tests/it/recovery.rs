@@ -193,6 +193,44 @@ async fn a_tool_that_may_be_called_twice_is() {
     }
 }
 
+/// A call of 2026-07-28 that is running when its server is killed.
+async fn is_asked_elsewhere(url: &str, kill: impl FnOnce()) {
+    let (address, path) = testkit::mcp::split_url(url).unwrap();
+    let params = json!({"name": "slow", "arguments": {"steps": 4, "delay_ms": 200}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }});
+    let call = json!({"jsonrpc": "2.0", "id": "m", "method": "tools/call", "params": params}).to_string();
+    let headers = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: slow\r\n";
+    let mut connection = Connection::open(&address).await.unwrap();
+    connection.send(&testkit::mcp::post(&address, &path, headers, &call)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    kill();
+    let answer = connection.response().await.unwrap();
+    let body = answer.json().unwrap();
+    assert!(body["result"]["content"].is_array(), "{body}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_session_is_answered_by_another_server_if_that_does_no_harm() {
+    let (mut a, mut b) = (Backend::start("a"), Backend::start("b"));
+    let (_skep, url) = proxy(&[&a.url(), &b.url()], &["--resend-tool", "slow"]);
+    // So that the other one has it.
+    b.kill();
+    is_asked_elsewhere(&url, || {
+        b.start_again();
+        a.kill();
+    })
+    .await;
+    let (skep, url) = run(&["example", "--warm", "0", "--resend-tool", "slow"]);
+    is_asked_elsewhere(&url, || {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(children(skep.pid())[0]).unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_cut_stream_of_a_call_ends_with_the_news_and_one_that_reads_goes_on() {
     let mut backend = Backend::start("a");

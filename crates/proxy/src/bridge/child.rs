@@ -2,7 +2,7 @@
 //! messages between them and the channel.
 //!
 //! What clients send is taken by their own tasks (one short lock, no queue between); what the server sends is moved
-//! by [`Child::run`] alone. That task waits for a client that does not read, which stops the server and nothing else;
+//! by [`Child::pump`] alone. That task waits for a client that does not read, which stops the server and nothing else;
 //! where several clients share the server it waits only so long and then cuts that client's stream.
 //!
 //! The server may end and another take its place under the sessions ([`life`]): what is here outlives it.
@@ -52,7 +52,7 @@ pub(super) struct Child {
     backend: Backend,
     sharing: Sharing,
     state: Mutex<State>,
-    /// Something is to be done by [`Child::run`].
+    /// Something is to be done by [`Child::live`].
     wake: Notify,
     /// It is to end.
     closed: CancellationToken,

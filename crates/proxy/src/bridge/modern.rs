@@ -86,6 +86,22 @@ impl Bridge {
             );
             return Ok(refused(StatusCode::NOT_FOUND, "method_not_found", &reply, message.id()));
         }
+        match self.asked_modern(message, headers, accepts).await {
+            // Whatever the server was asked for, another one may be too: no session is lost with it.
+            Err(Failure::Ended { .. }) if self.config.resend.allows(message) => {
+                self.recoveries.count_resent(1);
+                self.asked_modern(message, headers, accepts).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn asked_modern(
+        &self,
+        message: &Message,
+        headers: &HeaderMap,
+        accepts: Accepts,
+    ) -> Result<Response<Body>, Failure> {
         let probed = self.probed().await?;
         let (child, catalog) = match &*probed {
             Probed::Modern { child, catalog } => (child, catalog),
