@@ -336,7 +336,7 @@ impl Forward {
         }
         // What was certainly not carried out goes to another instance; what may have been, once, if that does no harm.
         let once = Cell::new(outgoing.again);
-        let may_go_on = |failure: &Failure| match failure {
+        let may_go_on = move |failure: &Failure| match failure {
             Failure::Unreachable { .. } | Failure::Busy { .. } => true,
             Failure::Lost { .. } => once.replace(false),
             _ => false,
