@@ -139,8 +139,11 @@ impl Client {
             number += 1;
             let id = format!("{}-{number}", self.name);
             let acts = self.dice.below(10) < 7;
+            // Some are answered a while after they were carried out: time enough to die in between.
+            let after = if self.dice.below(2) == 0 { 0 } else { self.dice.below(60) };
+            let arguments = json!({"text": id, "answer_after_ms": after});
             let (method, params) = match acts {
-                true => ("tools/call", json!({"name": "record", "arguments": {"text": id}})),
+                true => ("tools/call", json!({"name": "record", "arguments": arguments})),
                 false => ("tools/list", json!({})),
             };
             let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();

@@ -1,12 +1,15 @@
 //! Tools that change what others are told of.
 
+use std::time::Duration;
+
 use serde::Deserialize;
+use tokio::time::sleep;
 
 use crate::call::Call;
 use crate::journal::NotALine;
 use crate::notes::NotWritten;
 use crate::notices::Change;
-use crate::reply::{Outcome, Work};
+use crate::reply::{Members, Outcome, Work};
 use crate::resources::{self, NOTE_PREFIX, WATCHED};
 
 #[derive(Deserialize)]
@@ -35,15 +38,27 @@ struct Note {
 #[derive(Deserialize)]
 struct Line {
     text: String,
+    #[serde(default)]
+    answer_after_ms: u64,
 }
 
+/// No answer is held back for longer.
+const LONGEST_HOLD_MS: u64 = 1000;
+
 pub(super) fn record(call: &Call) -> Result<Work, Outcome> {
-    let Line { text } = call.arguments()?;
+    let Line { text, answer_after_ms } = call.arguments()?;
+    if answer_after_ms > LONGEST_HOLD_MS {
+        return Err(Outcome::failure("invalid arguments: answer_after_ms is at most 1000"));
+    }
     let Some(journal) = &call.server.config.journal else {
         return Err(Outcome::failure("there is no journal: start the server with --journal FILE"));
     };
     match journal.record(&text) {
-        Ok(Ok(())) => Ok(Work::text("recorded")),
+        Ok(Ok(())) if answer_after_ms == 0 => Ok(Work::text("recorded")),
+        Ok(Ok(())) => Ok(Work::later(move |_| async move {
+            sleep(Duration::from_millis(answer_after_ms)).await;
+            Outcome::Complete(Members::text("recorded"))
+        })),
         Ok(Err(NotALine)) => Err(Outcome::failure("the text is no line, or a line of 2048 bytes and more")),
         Err(error) => Err(Outcome::failure(&format!("not recorded: {error}"))),
     }

@@ -25,8 +25,7 @@ pub(super) const PROMPT: &str = r#"{"type":"object","properties":{"prompt":{"typ
 pub(super) const TOUCH: &str =
     r#"{"type":"object","properties":{"uri":{"type":"string","default":"test://watched-resource"}}}"#;
 
-pub(super) const RECORD: &str =
-    r#"{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}"#;
+pub(super) const RECORD: &str = r#"{"type":"object","properties":{"text":{"type":"string"},"answer_after_ms":{"type":"integer","minimum":0,"maximum":1000,"default":0}},"required":["text"]}"#;
 pub(super) const NOTE: &str = r#"{"type":"object","properties":{"name":{"type":"string","pattern":"^[A-Za-z0-9_.-]{1,64}$"},"text":{"type":"string"}},"required":["name","text"]}"#;
 
 pub(super) const GREET: &str =
