@@ -29,6 +29,7 @@ use mcp::{Era, Message, Method, headers};
 use parking_lot::Mutex;
 use telemetry::Tasks;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -120,6 +121,9 @@ pub enum OnLoss {
     /// The client is told, and begins again: for servers that keep more than the protocol shows.
     Strict,
 }
+
+/// How long requests that are under way where a session has left may still be answered there.
+const LEAVE_AFTER: Duration = Duration::from_secs(10);
 
 /// A backend that is to be told that a session of its own is over.
 #[derive(Debug)]
@@ -427,11 +431,17 @@ impl Forward {
         }
     }
 
-    /// A session lives elsewhere now: where it did it may live on, if only a connection was lost.
-    fn leave(&self, left: Option<Farewell>) {
-        if let Some(farewell) = left.filter(|farewell| !farewell.instance.health.is_ejected()) {
-            self.say_farewell_later(farewell);
-        }
+    /// A session lives elsewhere now: where it did it may live on, if only a connection was lost, and may still be answering
+    /// what other replicas asked.
+    fn leave(self: &Arc<Self>, left: Option<Farewell>) {
+        let Some(farewell) = left else { return };
+        let this = Arc::clone(self);
+        self.config.tasks.spawn("leave a session", async move {
+            let stays = this.config.stop.run_until_cancelled(sleep(LEAVE_AFTER)).await.is_some();
+            if stays && !farewell.instance.health.is_ejected() {
+                this.say_farewell_later(farewell);
+            }
+        });
     }
 
     fn say_farewell_later(&self, farewell: Farewell) {
@@ -464,7 +474,7 @@ impl Forward {
     }
 
     /// Another replica has moved or ended a session that may be served here too.
-    async fn changed_elsewhere(&self, change: Change) {
+    async fn changed_elsewhere(self: &Arc<Self>, change: Change) {
         match change {
             Change::Ended(id) => drop(self.table.end(id)),
             Change::Behind(id) => {
@@ -483,7 +493,7 @@ impl Forward {
     }
 
     /// Follows a session to where a record says that it lives. False where it says nothing new.
-    fn moved_elsewhere(&self, session: &PinnedSession, record: &SessionRecord) -> bool {
+    fn moved_elsewhere(self: &Arc<Self>, session: &PinnedSession, record: &SessionRecord) -> bool {
         session.backend.remember(record.remembered.clone());
         let is_later = record.claims.epoch > session.backend.place().epoch;
         if is_later {
@@ -500,7 +510,7 @@ impl Forward {
     }
 
     /// Tells the store which sessions are in use, all at once, and hears what the other replicas did to them.
-    async fn touch(&self, since: Duration) {
+    async fn touch(self: &Arc<Self>, since: Duration) {
         let used = self.table.used_within(since * 2);
         for ids in used.chunks(1000) {
             if let Err(error) = self.touch_some(ids).await {
@@ -510,7 +520,7 @@ impl Forward {
         }
     }
 
-    async fn touch_some(&self, ids: &[Uuid]) -> Result<(), StoreUnavailable> {
+    async fn touch_some(self: &Arc<Self>, ids: &[Uuid]) -> Result<(), StoreUnavailable> {
         let missing = self.config.store.touch(ids.to_vec()).await?;
         // Lost by the store, not by us.
         self.unsaved.lock().extend(missing);

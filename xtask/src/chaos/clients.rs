@@ -149,7 +149,10 @@ impl Client {
             let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
             let begun = Instant::now();
             let told = match session.send(&body).await {
-                Ok(answer) => Told::read(answer.status, &answer.json().unwrap_or(Value::Null), &id),
+                Ok(answer) => {
+                    let text = || Value::String(format!("{:?} {}", answer.headers, answer.text()));
+                    Told::read(answer.status, &answer.json().unwrap_or_else(|_| text()), &id)
+                }
                 // The proxy was killed: whether it had passed the call on is not known.
                 Err(_) => Told::Nothing,
             };

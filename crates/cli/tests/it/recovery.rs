@@ -216,8 +216,9 @@ async fn is_asked_elsewhere(url: &str, kill: impl FnOnce()) {
 async fn a_request_without_a_session_is_answered_by_another_server_if_that_does_no_harm() {
     let (mut a, mut b) = (Backend::start("a"), Backend::start("b"));
     let (_skep, url) = proxy(&[&a.url(), &b.url()], &["--resend-tool", "slow"]);
-    // So that the other one has it.
+    // So that the other one has it, and has not begun to answer.
     b.kill();
+    a.signal(Signal::STOP);
     is_asked_elsewhere(&url, || {
         b.start_again();
         a.kill();

@@ -226,7 +226,7 @@ async fn sentinels_name_another_master_and_sessions_go_on() {
     let id = redis_cli(replica, &["KEYS", "skep:test:session:*"]);
     let keys: Vec<&str> = id.lines().collect();
     until("it is written", || {
-        keys.iter().any(|key| redis_cli(replica, &["HGET", key, "epoch"]).trim() == "1")
+        keys.iter().all(|key| redis_cli(replica, &["HGET", key, "epoch"]).trim() != "0")
     })
     .await;
     let mut there = at(&here, &replicas.urls[1]).await;

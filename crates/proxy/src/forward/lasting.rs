@@ -111,7 +111,7 @@ impl Lasting {
                 State::Flowing(body) => {
                     // The session lives elsewhere, or is about to: what comes here is of the past.
                     let is_past = self.moved.as_mut().poll(cx).is_ready()
-                        || self.link.as_ref().is_some_and(|l| l.is_down());
+                        || self.link.as_ref().is_some_and(|link| link.is_past(self.epoch));
                     if is_past && !self.seen.in_the_middle {
                         self.mend(Loss::Unclear);
                         continue;
@@ -124,6 +124,8 @@ impl Lasting {
                                 return Poll::Ready(Some(Ok(whole)));
                             }
                         }
+                        // An end without the answer: nobody will send that any more.
+                        None if self.ends_too_early() => self.mend(Loss::Unclear),
                         // Its end is the server's own doing: a client that wants more asks with the last id.
                         None => {
                             let rest = self.seen.rest();
@@ -152,6 +154,14 @@ impl Lasting {
                 },
             }
         }
+    }
+
+    /// Whether a stream that the server has ended still owes the answer to its request, and leaves its client nothing to
+    /// ask for it with.
+    fn ends_too_early(&self) -> bool {
+        let Some(link) = &self.link else { return false };
+        let owes = link.id.is_some() && !self.seen.answered && !self.seen.in_the_middle;
+        owes && (self.seen.last_id.is_none() || link.is_past(self.epoch))
     }
 
     fn go_on(&mut self, link: Box<Link>, mended: Mended) -> Bytes {
@@ -310,9 +320,12 @@ pub(super) fn backend_event_id(id: &HeaderValue, epoch: u32) -> Option<HeaderVal
 }
 
 impl Link {
-    /// Whether the instance that holds the session answers no more.
-    fn is_down(&self) -> bool {
-        self.session.backend.place().instance.as_ref().is_some_and(|instance| instance.health.is_down())
+    /// Whether nothing of use comes any more from where the session lived in this epoch: it lives elsewhere, or its
+    /// instance answers no more.
+    fn is_past(&self, epoch: u32) -> bool {
+        let place = self.session.backend.place();
+        let is_down = || place.instance.as_ref().is_some_and(|instance| instance.health.is_down());
+        place.epoch > epoch || is_down()
     }
 
     /// The session's own stream, from wherever the session lives now.

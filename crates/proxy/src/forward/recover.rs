@@ -156,7 +156,7 @@ impl Forward {
     }
 
     async fn fly(
-        &self,
+        self: &Arc<Self>,
         pool: &Arc<Pool>,
         session: &PinnedSession,
         voice: &Voice,
@@ -175,7 +175,7 @@ impl Forward {
 
     /// Whether another replica has rebuilt the session, or ended it; waits while one is at it. `None`: it is ours to
     /// rebuild. So it is where the store is away: an instance too many is better than a session too few.
-    async fn overtaken(&self, session: &PinnedSession, epoch: u32) -> Option<Verdict> {
+    async fn overtaken(self: &Arc<Self>, session: &PinnedSession, epoch: u32) -> Option<Verdict> {
         let (pinned, store) = (&session.backend, &self.config.store);
         let (deadline, refilled) = (Instant::now() + BUDGET, Instant::now() + REFILL);
         loop {
@@ -224,7 +224,7 @@ impl Forward {
     }
 
     async fn rebuild(
-        &self,
+        self: &Arc<Self>,
         pool: &Arc<Pool>,
         session: &PinnedSession,
         voice: &Voice,
@@ -325,7 +325,12 @@ impl Forward {
         }
     }
 
-    async fn publish(&self, session: &PinnedSession, new: Opened, remembered: &Remembered) -> Event {
+    async fn publish(
+        self: &Arc<Self>,
+        session: &PinnedSession,
+        new: Opened,
+        remembered: &Remembered,
+    ) -> Event {
         let Opened { instance, backend_session, .. } = new;
         if !self.table.is_open(session.id) {
             // Its client has ended it meanwhile.
