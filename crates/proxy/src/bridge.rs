@@ -370,7 +370,9 @@ impl Bridge {
     /// A server for one session, and the session's place in it. Idle sessions end where there is no room.
     async fn own_child(&self, principal: PrincipalDigest) -> Result<Arc<Child>, Failure> {
         self.make_room(principal).await?;
-        kept::let_go_for_another(&self.pool, &self.table);
+        if self.config.on_loss == OnLoss::Rebuild {
+            kept::let_go_for_another(&self.pool, &self.table);
+        }
         let channel = self.pool.take().await?;
         if matches!(self.config.mode, Mode::PerSession { warm: 1.., .. }) {
             // From here, so that the next session of this worker finds one whose messages stay on this thread.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::Program;
 use testkit::mcp::Session;
 
-use crate::harness::{at, error_of, free_port, listens, output, proxy, redis, redis_with, until};
+use crate::harness::{Listener, at, error_of, free_port, listens, output, proxy, redis, redis_with, until};
 use crate::recovery::{Backend, all_are_served_by_one, begun, whoami};
 
 /// Two proxies that share a Redis and their keys, in front of these.
@@ -142,6 +142,29 @@ async fn is_shared(store: &str) {
     backend.start_again();
     assert_eq!(there.call("counter", json!({})).await.unwrap(), "1");
     assert_eq!(here.call("counter", json!({})).await.unwrap(), "2", "and again");
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_at_another_replica_behind_its_last_event() {
+    let port = free_port();
+    let Some(_redis) = redis(port) else { return };
+    let backend = Backend::start("a");
+    let mut replicas = replicas(&[&backend.url()], port);
+    let mut here = Session::open(&replicas.urls[0]).await.unwrap();
+    here.ask("resources/subscribe", json!({"uri": "test://watched-resource"})).await.unwrap();
+    let mut listener = Listener::open(&here, "").await;
+    here.call("touch", json!({})).await.unwrap();
+    let (told, last) = listener.next().await;
+    assert_eq!(told["params"]["uri"], "test://watched-resource");
+    replicas.proxies[0].signal(Signal::KILL).unwrap();
+    replicas.proxies[0].wait(Duration::from_secs(10)).unwrap();
+    let mut there = at(&here, &replicas.urls[1]).await;
+    // While nobody listens.
+    there.call("touch", json!({})).await.unwrap();
+    let mut listener = Listener::open(&there, &format!("Last-Event-ID: {last}\r\n")).await;
+    let (told, next) = listener.next().await;
+    assert_eq!(told["params"]["uri"], "test://watched-resource", "nothing is missing");
+    assert_ne!(next, last);
 }
 
 /// A command to a Redis, and what it answers.

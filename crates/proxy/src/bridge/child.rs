@@ -376,6 +376,10 @@ impl Child {
         let mut state = self.state.lock();
         let opened = state.open_stream(client, cursor);
         self.settle(&mut state);
+        if !state.has_server() {
+            // Whoever listens may be reason enough to get one.
+            self.wake.notify_one();
+        }
         let reason = state.over.clone();
         drop(state);
         let opened =

@@ -128,7 +128,7 @@ impl Bridge {
             self.table.end(session.id);
             return Err(Failure::UnknownSession);
         }
-        child.timeline().add("taken_up", format!("from the store, for the {epoch}. time"));
+        child.timeline().add("taken_up", "from the store");
         self.keep(&session).await;
         if self.config.mode == Mode::Shared {
             self.ask_again(&child, client, &remembered).await;

@@ -221,24 +221,42 @@ async fn a_subscription_is_ended_in_form_at_shutdown() {
     server.is_let_go().await;
 }
 
+/// The next server hears the probe and then this request.
+async fn serves_next(rig: &mut Rig, method: &str) -> Server {
+    let mut server = rig.server().await;
+    let id = server.asked("server/discover").await;
+    server.answer(&id, json!({})).await;
+    let id = server.asked(method).await;
+    server.answer(&id, json!({})).await;
+    server
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_dead_server_is_replaced_for_the_next_request() {
+async fn what_reads_is_answered_by_the_next_server() {
     let (mut rig, mut server) = modern_rig().await;
     let client = client_for(&rig, "prompts/list");
-    let die = async {
+    let serve = async {
         server.asked("prompts/list").await;
         drop(server);
+        serves_next(&mut rig, "prompts/list").await
     };
-    let (answer, ()) = tokio::join!(client.post(modern(1, "prompts/list", json!({}))), die);
+    let (answer, _server) = tokio::join!(client.post(modern(1, "prompts/list", json!({}))), serve);
+    assert_eq!(status(&answer), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_acted_is_told_and_the_next_request_starts_another() {
+    let (mut rig, mut server) = modern_rig().await;
+    let act = || modern(1, "x/act", json!({}));
+    let client = client_for(&rig, "x/act");
+    let die = async {
+        server.asked("x/act").await;
+        drop(server);
+    };
+    let (answer, ()) = tokio::join!(client.post(act()), die);
     assert_eq!(status(&answer), 502);
-    let serve = async {
-        let mut server = rig.server().await;
-        let id = server.asked("server/discover").await;
-        server.answer(&id, json!({})).await;
-        let id = server.asked("prompts/list").await;
-        server.answer(&id, json!({})).await;
-    };
-    let (answer, ()) = tokio::join!(client.post(modern(1, "prompts/list", json!({}))), serve);
+    assert_eq!(json_of(answer).await["error"]["data"]["executed"], "unknown");
+    let (answer, _server) = tokio::join!(client.post(act()), serves_next(&mut rig, "x/act"));
     assert_eq!(status(&answer), 200);
 }
 

@@ -304,11 +304,14 @@ async fn another_process_goes_on_with_a_session_that_is_kept() {
     before.bridge.shut_down(tokio::time::Instant::now()).await;
     let mut after = rig_with(OWN, change);
     let client = Client { bridge: Arc::clone(&after.bridge), ..client };
+    // Listening is enough.
+    let mut get = Events::of(client.get().await);
+    let mut next = after.server().await;
+    hears_all_again(&mut next, &params()).await;
+    let id = next.asked("resources/subscribe").await;
+    next.answer(&id, json!({})).await;
+    assert_eq!(get.next().await["method"], "notifications/resources/updated");
     let serve = async {
-        let mut next = after.server().await;
-        hears_all_again(&mut next, &params()).await;
-        let id = next.asked("resources/subscribe").await;
-        next.answer(&id, json!({})).await;
         for _ in 0..2 {
             let id = next.asked("tools/list").await;
             next.answer(&id, json!({})).await;
