@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
+use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
 use crate::build;
 use cast::Cast;
 use check::{History, Report};
-use clients::Dice;
 
 /// Proxies are spared for so long after Redis has lost everything: where the only process that knows a session dies in
 /// that time, nobody can know it.
@@ -71,6 +71,8 @@ impl ChaosArgs {
 }
 
 pub(crate) fn run(args: &ChaosArgs) -> anyhow::Result<()> {
+    let enough = args.instances > 0 && args.proxies > 0 && args.every > 0;
+    ensure!(enough, "--instances, --proxies and --every are 1 at least");
     let binary = match &args.binary {
         Some(binary) => std::path::absolute(binary)?,
         None => build::skep(&args.profile)?,
@@ -89,33 +91,33 @@ async fn play(args: &ChaosArgs, binary: &std::path::Path, seed: u64) -> anyhow::
     let mut cast = Cast::start(binary, args.instances, args.proxies)?;
     let end = Instant::now() + Duration::from_secs_f64(args.seconds);
     let clients = clients::start(&cast.urls(), args.sessions, seed, end).await?;
-    let mut dice = Dice::new(!seed);
+    let mut dice = Rng::with_seed(!seed);
     let begun = Instant::now();
     let (mut redis_restarts, mut spared_until) = (0, begun);
     while Instant::now() < end {
-        sleep(Duration::from_millis(args.every / 2 + dice.below(args.every))).await;
+        sleep(Duration::from_millis(args.every / 2 + dice.u64(..args.every))).await;
         let passed = begun.elapsed().as_secs_f64() / args.seconds;
         if passed > f64::from(redis_restarts + 1) / 3.0 && redis_restarts < 2 {
             redis_restarts += 1;
-            cast.restart_redis(Duration::from_millis(500 + dice.below(1500))).await?;
+            cast.restart_redis(Duration::from_millis(500 + dice.u64(..1500))).await?;
             spared_until = Instant::now() + REFILL;
             continue;
         }
-        let mut a_while = |most: u64| Duration::from_millis(dice.below(most));
+        let mut a_while = |most: u64| Duration::from_millis(dice.u64(..most));
         let (short, medium, long) = (a_while(args.every), a_while(1000), a_while(4000));
         let spared = Instant::now() < spared_until;
-        match dice.below(200) {
+        match dice.u64(..200) {
             0..20 if spared => {}
-            0..18 => cast.kill_proxy(dice.pick(args.proxies)).await?,
+            0..18 => cast.kill_proxy(dice.usize(..args.proxies)).await?,
             18 | 19 => cast.rotate_keys().await?,
-            20..24 => cast.stop_proxy(dice.pick(args.proxies), long).await?,
+            20..24 => cast.stop_proxy(dice.usize(..args.proxies), long).await?,
             24..26 => cast.stop_redis(long).await?,
             26..32 if args.instances > 1 => {
-                let one = dice.pick(args.instances);
+                let one = dice.usize(..args.instances);
                 cast.swap_instances(one, (one + 1) % args.instances).await?;
             }
-            32..44 => cast.stop_instance(dice.pick(args.instances), medium).await?,
-            _ => cast.kill_instance(dice.pick(args.instances), short).await?,
+            32..44 => cast.stop_instance(dice.usize(..args.instances), medium).await?,
+            _ => cast.kill_instance(dice.usize(..args.instances), short).await?,
         }
     }
     let history: History = clients.finish().await?;

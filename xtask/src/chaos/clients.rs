@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
+use fastrand::Rng;
 use serde_json::{Value, json};
 use testkit::Connection;
 use testkit::mcp::{Seat, Session, split_url};
@@ -11,29 +12,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::check::{Call, History, Told};
-
-/// Chance that can be had again (SplitMix64).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below this.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end.max(1)
-    }
-
-    /// One of so many.
-    pub(super) fn pick(&mut self, count: usize) -> usize {
-        usize::try_from(self.below(count as u64)).unwrap_or_default()
-    }
-}
 
 /// How long replicas may differ about where a session lives: the round in which they hear of each other, twice, and
 /// what a stopped one sleeps.
@@ -56,7 +34,7 @@ pub(super) async fn start(
         running.spawn(auditor.work());
         for side in 0..2 {
             let name = format!("{number}.{side}");
-            let dice = Dice::new(seed.wrapping_add(number as u64 * 2 + side));
+            let dice = Rng::with_seed(seed.wrapping_add(number as u64 * 2 + side));
             let client = Client { name, session: session.seat(), urls: urls.to_vec(), dice, end };
             running.spawn(client.work());
         }
@@ -123,7 +101,7 @@ struct Client {
     name: String,
     session: Seat,
     urls: Vec<String>,
-    dice: Dice,
+    dice: Rng,
     end: Instant,
 }
 
@@ -138,9 +116,9 @@ impl Client {
             };
             number += 1;
             let id = format!("{}-{number}", self.name);
-            let acts = self.dice.below(10) < 7;
+            let acts = self.dice.u64(..10) < 7;
             // Some are answered a while after they were carried out: time enough to die in between.
-            let after = if self.dice.below(2) == 0 { 0 } else { self.dice.below(60) };
+            let after = if self.dice.u64(..2) == 0 { 0 } else { self.dice.u64(..60) };
             let arguments = json!({"text": id, "answer_after_ms": after});
             let (method, params) = match acts {
                 true => ("tools/call", json!({"name": "record", "arguments": arguments})),
@@ -163,7 +141,7 @@ impl Client {
                 seat = Some(session);
             }
             history.calls.push(Call { id, acts, told, took: begun.elapsed() });
-            sleep(Duration::from_millis(self.dice.below(20))).await;
+            sleep(Duration::from_millis(self.dice.u64(..20))).await;
         }
         Ok(history)
     }
@@ -171,7 +149,7 @@ impl Client {
     /// The session at any proxy that is there.
     async fn connect(&mut self) -> anyhow::Result<Session> {
         for _ in 0..2000 {
-            let url = &self.urls[self.dice.pick(self.urls.len())];
+            let url = &self.urls[self.dice.usize(..self.urls.len())];
             let (address, path) = split_url(url)?;
             if let Ok(connection) = Connection::open(&address).await {
                 return Ok(self.session.take(connection, address, path));

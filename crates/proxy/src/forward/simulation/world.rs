@@ -17,7 +17,8 @@ use crate::session::store::StoreFuture;
 use crate::session::{Kept, SessionRecord, SessionStore, StoreUnavailable, Write};
 use crate::upstream::simulated;
 
-/// Chance that can be had again (SplitMix64).
+/// Chance that can be had again (SplitMix64). Our own, so that a seed that found something once means the same with every
+/// version of a library.
 pub(super) struct Dice(u64);
 
 impl Dice {
