@@ -5,21 +5,21 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use proxy::session::view::{SessionDetail, SessionView};
 use serde::{Deserialize, Serialize};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::socket::{self, OwnListener, SocketError};
 
 /// How long a skep may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,17 +28,6 @@ const SUFFIX: &str = ".sock";
 /// Where a process is asked.
 #[derive(Clone, Debug)]
 pub struct ControlFolder(pub PathBuf);
-
-/// Why a process cannot be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    #[error("{}: {source}", path.display())]
-    Socket { path: PathBuf, source: io::Error },
-    #[error("{} belongs to another user", path.display())]
-    Foreign { path: PathBuf },
-    #[error("{name} did not answer: {reason}")]
-    Silent { name: String, reason: String },
-}
 
 /// The sessions of one process.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -126,49 +115,24 @@ pub(crate) trait Sessions: Send + Sync + 'static {
     fn end(&self, id: Uuid) -> impl Future<Output = bool> + Send;
 }
 
-/// A socket that is listened on; it is removed when dropped.
+/// Where one process is asked.
 #[derive(Debug)]
-pub(crate) struct Control {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        // Another process of this id may not exist yet; whoever looks passes over what nobody listens on.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
+pub(crate) struct Control(OwnListener);
 
 impl Control {
     /// Listens for questions about what is served under this name.
     ///
     /// # Errors
-    /// [`ControlError`].
-    pub(crate) fn bind(folder: &ControlFolder, name: &str) -> Result<Self, ControlError> {
+    /// [`SocketError`].
+    pub(crate) fn bind(folder: &ControlFolder, name: &str) -> Result<Self, SocketError> {
         let ControlFolder(folder) = folder;
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ControlError::Socket { path, source }
-        };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(failed(folder))?;
         let path = folder.join(format!("{name}.{}{SUFFIX}", std::process::id()));
-        // Left by a process of this id that was killed.
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).map_err(failed(&path))?;
-        Ok(Self { listener, path })
+        OwnListener::bind(path).map(Self)
     }
 
     /// Answers until `stop`.
     pub(crate) async fn serve(self, name: String, sessions: Arc<impl Sessions>, stop: CancellationToken) {
-        let own = rustix::process::geteuid().as_raw();
-        while let Some(accepted) = stop.run_until_cancelled(self.listener.accept()).await {
-            let Ok((stream, _)) = accepted else { continue };
-            if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
-                tracing::warn!(path = %self.path.display(), "a process of another user asked, and was not answered");
-                continue;
-            }
+        while let Some(stream) = stop.run_until_cancelled(self.0.accept()).await {
             let service = hyper::service::service_fn(|request| answer(&name, &*sessions, request));
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -222,12 +186,12 @@ impl Controls {
     ///
     /// # Errors
     /// The folder cannot be read; that there is none is no error.
-    pub fn find(folder: &ControlFolder, name: Option<&str>) -> Result<Self, ControlError> {
+    pub fn find(folder: &ControlFolder, name: Option<&str>) -> Result<Self, SocketError> {
         let ControlFolder(folder) = folder;
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { sockets: Vec::new() }),
-            Err(source) => return Err(ControlError::Socket { path: folder.clone(), source }),
+            Err(source) => return Err(SocketError::Socket { path: folder.clone(), source }),
         };
         let is_asked_for = |path: &PathBuf| {
             let stem = path.file_name().and_then(|file| file.to_str()?.strip_suffix(SUFFIX));
@@ -243,7 +207,7 @@ impl Controls {
     ///
     /// # Errors
     /// One of them does not answer.
-    pub async fn list(&self) -> Result<Vec<SessionList>, ControlError> {
+    pub async fn list(&self) -> Result<Vec<SessionList>, SocketError> {
         let mut lists = Vec::new();
         for socket in &self.sockets {
             if let Some((StatusCode::OK, text)) = ask(socket, Method::GET, "/v1/sessions").await? {
@@ -257,7 +221,7 @@ impl Controls {
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub async fn show(&self, id: Uuid) -> Result<Option<SessionReport>, ControlError> {
+    pub async fn show(&self, id: Uuid) -> Result<Option<SessionReport>, SocketError> {
         for socket in &self.sockets {
             let answer = ask(socket, Method::GET, &format!("/v1/sessions/{id}")).await?;
             if let Some((StatusCode::OK, text)) = answer {
@@ -271,7 +235,7 @@ impl Controls {
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub async fn end(&self, id: Uuid) -> Result<bool, ControlError> {
+    pub async fn end(&self, id: Uuid) -> Result<bool, SocketError> {
         for socket in &self.sockets {
             let answer = ask(socket, Method::DELETE, &format!("/v1/sessions/{id}")).await?;
             if answer.is_some_and(|(status, _)| status.is_success()) {
@@ -282,47 +246,20 @@ impl Controls {
     }
 }
 
-fn silent(socket: &Path, reason: &impl ToString) -> ControlError {
-    ControlError::Silent { name: socket.display().to_string(), reason: reason.to_string() }
-}
-
-fn read<T: for<'de> Deserialize<'de>>(socket: &Path, text: &[u8]) -> Result<T, ControlError> {
+fn read<T: for<'de> Deserialize<'de>>(socket: &Path, text: &[u8]) -> Result<T, SocketError> {
     serde_json::from_slice(text)
-        .map_err(|error| silent(socket, &format!("it is another version of skep ({error})")))
+        .map_err(|error| SocketError::silent(socket, &format!("it is another version of skep ({error})")))
 }
 
-/// `None`: nobody listens there.
-async fn ask(socket: &Path, method: Method, path: &str) -> Result<Option<(StatusCode, Bytes)>, ControlError> {
-    let stream = match UnixStream::connect(socket).await {
-        Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
-            let _ = std::fs::remove_file(socket);
-            return Ok(None);
-        }
-        Err(source) => return Err(ControlError::Socket { path: socket.to_owned(), source }),
-    };
-    let peer = stream.peer_cred().map_err(|error| silent(socket, &error))?;
-    if peer.uid() != rustix::process::geteuid().as_raw() {
-        return Err(ControlError::Foreign { path: socket.to_owned() });
+/// `None`: nobody listens there, and the socket is removed.
+async fn ask(socket: &Path, method: Method, path: &str) -> Result<Option<(StatusCode, Bytes)>, SocketError> {
+    let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
+    let request = request.body(Full::default()).expect("a method and a path make a request");
+    let answered = socket::ask(socket, request, PATIENCE).await?;
+    if answered.is_none() {
+        let _ = std::fs::remove_file(socket);
     }
-    let asking = async {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
-        let request = request.body(Empty::<Bytes>::new()).expect("a method and a path make a request");
-        let answered = async {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            let text = body.collect().await?.to_bytes();
-            drop(sender);
-            Ok::<_, hyper::Error>((head.status, text))
-        };
-        let (answered, _) = tokio::join!(answered, connection);
-        answered
-    };
-    match timeout(PATIENCE, asking).await {
-        Ok(Ok(answered)) => Ok(Some(answered)),
-        Ok(Err(error)) => Err(silent(socket, &error)),
-        Err(_) => Err(silent(socket, &"it took too long")),
-    }
+    Ok(answered)
 }
 
 #[cfg(test)]

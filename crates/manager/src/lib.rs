@@ -18,6 +18,7 @@ mod process;
 pub mod relay;
 pub mod serve;
 pub mod sessions;
+pub mod socket;
 pub mod target;
 
 pub use serve::{ServeSettings, Serving, StartError};

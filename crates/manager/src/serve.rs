@@ -19,14 +19,13 @@ use proxy::ResendPolicy;
 use proxy::bridge::Paths;
 use proxy::endpoint::{Endpoint, EndpointError};
 use proxy::forward::OnLoss;
-use proxy::listener::{BindError, Drained, Listener, ListenerConfig, ServerTls, ServerTlsError};
+use proxy::listener::{BindError, Drained, Listener, ListenerConfig, ServerTls, ServerTlsError, Workers};
 use proxy::resolve::ResolveError;
 use proxy::session::Limits;
 use proxy::upstream::{ClientTls, TlsError};
 use telemetry::{Metrics, Tasks};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, ControlFolder};
 use crate::diagnostics::Diagnostics;
@@ -51,8 +50,6 @@ pub struct Listen {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Where `/metrics` is, if anywhere.
     pub metrics: Option<SocketAddr>,
-    /// Threads that serve; `None`: one per core.
-    pub workers: Option<usize>,
     /// For the head of a request, and between two requests of a connection.
     pub header_timeout: Duration,
 }
@@ -118,8 +115,6 @@ pub enum StartError {
     Resolve(#[from] ResolveError),
     #[error("{0}")]
     Resolver(String),
-    #[error("a thread to serve with could not be started: {0}")]
-    Thread(#[from] io::Error),
     #[error("{target} leads back to this endpoint: give the server another port")]
     Loop { target: String },
 }
@@ -153,8 +148,9 @@ pub struct Serving {
     tasks: Tasks,
     /// The processes that run, and those that are being stopped.
     processes: Tasks,
-    gone: CancellationToken,
     listeners: Vec<JoinHandle<Drained>>,
+    /// Processes are watched by the threads that started them: those live until the last one has gone.
+    _workers: Workers,
 }
 
 /// How it ended.
@@ -172,7 +168,7 @@ impl Serving {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
+    pub async fn start(settings: ServeSettings, workers: &Workers) -> Result<Self, StartError> {
         let keys = Arc::new(settings.keys.load()?);
         let tls = settings.listen.tls.as_ref().map(|(chain, key)| server_tls(chain, key)).transpose()?;
         let listener = Listener::bind(address_of(&settings.listen.host, settings.listen.port)?).await?;
@@ -215,7 +211,6 @@ impl Serving {
                 Err(error) => tracing::warn!(%error, "`skep sessions` does not reach this process"),
             }
         }
-        let gone = CancellationToken::new();
         let chain = ChainConfig {
             process: fastrand::u32(..),
             metrics: Arc::clone(&metrics),
@@ -224,21 +219,19 @@ impl Serving {
             tools: settings.tools.clone(),
         };
         let listen = &settings.listen;
-        let defaults = ListenerConfig::default();
         let config = ListenerConfig {
             tls,
             drain: settings.drain,
             header_timeout: listen.header_timeout,
-            workers: listen.workers.unwrap_or(defaults.workers),
-            ..defaults
+            ..ListenerConfig::default()
         };
-        let front = front::Making { chain, route: route.clone(), tasks: tasks.clone(), gone: gone.clone() };
-        let serving = listener.serve(config, tasks.stop_token(), move || front.front())?;
+        let front = front::Making { chain, route: route.clone(), tasks: tasks.clone() };
+        let serving = listener.serve(config, workers, tasks.stop_token(), move || front.front());
         let mut listeners = vec![tokio::spawn(serving)];
         if let Some(diagnostics) = diagnostics {
-            let config = ListenerConfig { workers: 1, drain: LAST_WAIT, ..ListenerConfig::default() };
+            let config = ListenerConfig { drain: LAST_WAIT, ..ListenerConfig::default() };
             let make = move || Diagnostics { metrics: Arc::clone(&metrics) };
-            listeners.push(tokio::spawn(diagnostics.serve(config, tasks.stop_token(), make)?));
+            listeners.push(tokio::spawn(diagnostics.serve(config, workers, tasks.stop_token(), make)));
         }
         let scheme = if settings.listen.tls.is_some() { "https" } else { "http" };
         let base = format!("{scheme}://{}", reachable(address));
@@ -252,8 +245,8 @@ impl Serving {
             route,
             tasks,
             processes,
-            gone,
             listeners,
+            _workers: workers.clone(),
         })
     }
 
@@ -295,7 +288,7 @@ impl Serving {
 
     /// Takes no more connections, lets requests under way end, stops what runs.
     pub async fn stop(self) -> Stopped {
-        let Self { tasks, processes, route, gone, listeners, drain, .. } = self;
+        let Self { tasks, processes, route, listeners, drain, _workers, .. } = self;
         tasks.stop();
         let on_workers = route.runs_on_workers();
         let deadline = Instant::now() + drain;
@@ -308,10 +301,7 @@ impl Serving {
         };
         let stopping = async {
             route.shut_down(deadline).await;
-            let left = processes.wait(route.grace() + BEYOND_GRACE).await;
-            // The threads that serve live until now: processes are watched by the thread that started them.
-            gone.cancel();
-            left
+            processes.wait(route.grace() + BEYOND_GRACE).await
         };
         let (cut_connections, left_processes) = if on_workers {
             // Side by side: requests under way end while servers with nothing to do go.

@@ -1,11 +1,12 @@
 //! The front door: accepts connections, spreads them over the workers, serves HTTP on each, and drains.
 //!
-//! Each worker is a thread with a runtime of its own, so that a request is served where its connection lives, with
-//! connections to backends that no other worker touches. One acceptor hands connections to the worker that has fewest:
-//! a handful of clients is spread evenly, and a port in use is noticed (with `SO_REUSEPORT` it would be shared).
+//! A listener is served by a worker on each of the [`Workers`]' threads, so that a request is served where its connection
+//! lives, with connections to backends that no other worker touches. One acceptor hands connections to the worker that has
+//! fewest: a handful of clients is spread evenly, and a port in use is noticed (with `SO_REUSEPORT` it would be shared).
 
 mod patient;
 mod worker;
+mod workers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use worker::{Arrival, Worker};
+pub use workers::Workers;
 
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +47,6 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<Incoming>,
         peer: Peer,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
-
-    /// Awaited when the worker's connections have ended: its thread, and all that runs on it, lives until then.
-    fn drained(&self) -> impl Future<Output = ()> + Send {
-        std::future::ready(())
-    }
 }
 
 /// Why an address could not be listened on.
@@ -114,8 +111,6 @@ impl ServerTls {
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct ListenerConfig {
-    /// Threads that serve; at least one.
-    pub workers: usize,
     pub tls: Option<ServerTls>,
     /// For the head of a request, and between requests of one connection.
     pub header_timeout: Duration,
@@ -128,7 +123,6 @@ pub struct ListenerConfig {
 impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
             tls: None,
             header_timeout: Duration::from_secs(30),
             connections: 65_536,
@@ -172,35 +166,32 @@ impl Listener {
         self.address
     }
 
-    /// Starts the workers, and gives what accepts connections for them until `stop` is cancelled, then drains. `handler`
-    /// is called once in each worker's thread, inside its runtime.
-    ///
-    /// # Errors
-    /// A worker thread that could not be started.
-    pub fn serve<H: Handler>(
+    /// Puts a worker on each thread, and gives what accepts connections for them until `stop` is cancelled, then drains.
+    /// `handler` is called once for each worker, in its thread and inside its runtime.
+    pub fn serve<H: Handler, F: Fn() -> H + Send + Sync + 'static>(
         self,
         config: ListenerConfig,
+        workers: &Workers,
         stop: CancellationToken,
-        handler: impl Fn() -> H + Send + Sync + 'static,
-    ) -> io::Result<impl Future<Output = Drained> + Send> {
+        handler: F,
+    ) -> impl Future<Output = Drained> + Send + use<H, F> {
         let handler = Arc::new(handler);
         let open = Arc::new(AtomicUsize::new(0));
-        let workers: Vec<Worker> = (0..config.workers.max(1))
-            .map(|number| {
-                Worker::start(number, config.clone(), stop.clone(), Arc::clone(&open), Arc::clone(&handler))
-            })
-            .collect::<io::Result<_>>()?;
-        Ok(async move {
+        let start = |runtime| {
+            Worker::start(runtime, config.clone(), stop.clone(), Arc::clone(&open), Arc::clone(&handler))
+        };
+        let workers: Vec<Worker> = workers.runtimes().map(start).collect();
+        async move {
             self.accept(&config, &stop, &open, &workers).await;
             drop(self.tcp);
             // All begin to drain before any is waited for.
             let draining: Vec<_> = workers.into_iter().map(Worker::drain).collect();
             let mut cut_connections = 0;
             for worker in draining {
-                cut_connections += worker.join().await;
+                cut_connections += worker.cut().await;
             }
             Drained { cut_connections }
-        })
+        }
     }
 
     async fn accept(

@@ -1,12 +1,18 @@
-//! A workload's log: the last lines it wrote, kept in memory, each also a `tracing` event.
+//! A workload's log: the last lines it wrote, kept in memory, each also a `tracing` event, and a line of a [`file`] where
+//! one is kept.
 //!
 //! Bounded in every direction: lines kept, bytes per line, bytes held of an unfinished line. A line that is too long
-//! is cut with a mark and its rest dropped. Bytes that are not UTF-8 are replaced. No file is written here.
+//! is cut with a mark and its rest dropped. Bytes that are not UTF-8 are replaced.
+
+pub mod file;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
+
+pub use file::LogFile;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Lines kept per workload.
@@ -22,14 +28,25 @@ const READ_BYTES: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct LogTail {
     name: Arc<str>,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    file: Option<LogFile>,
 }
 
 impl LogTail {
     /// An empty log. The name is the `workload.name` of its events.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), lines: Arc::default() }
+        Self { name: name.into(), kept: Arc::default() }
+    }
+
+    /// Has each further line written to this file too.
+    pub fn keep_in(&self, file: LogFile) {
+        self.kept.lock().file = Some(file);
     }
 
     /// The name its events carry.
@@ -41,13 +58,16 @@ impl LogTail {
     /// At most the last `count` lines, oldest first.
     #[must_use]
     pub fn tail(&self, count: usize) -> Vec<String> {
-        let lines = self.lines.lock();
+        let Kept { lines, .. } = &*self.kept.lock();
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 
     fn push(&self, line: String) {
         tracing::info!(target: "workload::log", { workload.name = self.name(), log.line = line }, "workload wrote");
-        let mut lines = self.lines.lock();
+        let Kept { lines, file } = &mut *self.kept.lock();
+        if let Some(file) = file {
+            file.write(SystemTime::now(), &line);
+        }
         if lines.len() == LINES {
             lines.pop_front();
         }

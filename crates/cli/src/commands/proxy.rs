@@ -25,6 +25,7 @@ pub(crate) fn run(args: Box<ProxyArgs>, printer: &Printer) -> anyhow::Result<Out
 fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
     let telling =
         Telling { format: args.listen.format, mode: ProxyMode::StreamableHttp, notes: Vec::new(), printer };
+    let workers = args.listen.workers;
     let settings = ServeSettings {
         name: WorkloadName::new(&args.name.context("a name is required")?)?,
         listen: serve::listen(&args.listen, args.port),
@@ -50,7 +51,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
             stateless: args.remote.stateless,
         }),
     };
-    serve::serve(settings, &telling)
+    serve::serve(settings, workers, &telling)
 }
 
 fn run_relay(args: &RelayArgs) -> anyhow::Result<Outcome> {

@@ -92,7 +92,7 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         endpoint_prefix: endpoint_prefix(&args.endpoint_prefix)?,
         drain: args.listen.drain,
     };
-    serve::serve(settings, &telling)
+    serve::serve(settings, args.listen.workers, &telling)
 }
 
 impl Source {

@@ -14,6 +14,7 @@ use manager::{ServeSettings, Serving};
 use middleware::limits::BodyLimits;
 use middleware::tools::{ToolOverride, ToolPolicy};
 use proxy::ResendPolicy;
+use proxy::listener::Workers;
 use proxy::session::Limits;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,6 @@ pub(super) fn listen(args: &ListenArgs, port: u16) -> Listen {
         port,
         tls: args.tls_cert.clone().zip(args.tls_key.clone()),
         metrics: args.metrics,
-        workers: args.workers,
         header_timeout: args.read_timeout,
     }
 }
@@ -162,18 +162,31 @@ impl Telling<'_> {
 }
 
 /// Serves until a signal comes or it is certain that there is no server.
-pub(super) fn serve(settings: ServeSettings, telling: &Telling<'_>) -> anyhow::Result<Outcome> {
+pub(super) fn serve(
+    settings: ServeSettings,
+    workers: Option<usize>,
+    telling: &Telling<'_>,
+) -> anyhow::Result<Outcome> {
     // The threads that serve have runtimes of their own; this one keeps time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(serve_until_stopped(settings, telling));
+    let workers = match workers {
+        Some(count) => Workers::start(count),
+        None => Workers::one_per_core(),
+    };
+    let workers = workers.context("a thread to serve with could not be started")?;
+    let served = runtime.block_on(serve_until_stopped(settings, workers, telling));
     runtime.shutdown_timeout(Duration::from_millis(100));
     served
 }
 
-async fn serve_until_stopped(settings: ServeSettings, telling: &Telling<'_>) -> anyhow::Result<Outcome> {
+async fn serve_until_stopped(
+    settings: ServeSettings,
+    workers: Workers,
+    telling: &Telling<'_>,
+) -> anyhow::Result<Outcome> {
     let mut signals = StopSignals::listen()?;
     let name = settings.name.clone();
-    let serving = Serving::start(settings).await?;
+    let serving = Serving::start(settings, &workers).await?;
     let lasted = last(&serving, &mut signals, telling, name.as_str()).await;
     let stopping = serving.stop();
     let stopped = tokio::select! {

@@ -13,7 +13,6 @@ use proxy::{Body, Call};
 use serde_json::json;
 use telemetry::Tasks;
 use tokio::time::interval;
-use tokio_util::sync::CancellationToken;
 
 use super::route::{Backend, Route};
 
@@ -25,7 +24,6 @@ pub(super) struct Making {
     pub(super) chain: ChainConfig,
     pub(super) route: Route,
     pub(super) tasks: Tasks,
-    pub(super) gone: CancellationToken,
 }
 
 impl Making {
@@ -35,11 +33,7 @@ impl Making {
         if let Backend::Forward { pool, .. } = &backend {
             sweep(Arc::clone(pool), &self.tasks);
         }
-        Front {
-            chain: Chain::new(&self.chain, Forwarder { backend }),
-            route: self.route.clone(),
-            gone: self.gone.clone(),
-        }
+        Front { chain: Chain::new(&self.chain, Forwarder { backend }), route: self.route.clone() }
     }
 }
 
@@ -57,7 +51,6 @@ fn sweep(pool: Arc<Pool>, tasks: &Tasks) {
 pub(super) struct Front {
     chain: Chain<Incoming>,
     route: Route,
-    gone: CancellationToken,
 }
 
 impl Handler for Front {
@@ -69,12 +62,6 @@ impl Handler for Front {
         }
         let client = Client { address: peer.address, tls: peer.tls };
         self.chain.call(middleware::service::Incoming::new(client, Box::new(request))).await.response
-    }
-
-    async fn drained(&self) {
-        if self.route.runs_on_workers() {
-            self.gone.cancelled().await;
-        }
     }
 }
 

@@ -1,19 +1,19 @@
-//! One serving thread: its runtime, its connections, its drain.
+//! One listener on one thread: its connections, its drain.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,11 +32,11 @@ pub(super) struct Arrival {
     pub(super) address: SocketAddr,
 }
 
-/// A serving thread, seen from the acceptor.
+/// A worker, seen from the acceptor.
 pub(super) struct Worker {
     arrivals: mpsc::Sender<Arrival>,
     connections: Arc<AtomicUsize>,
-    thread: JoinHandle<usize>,
+    serving: JoinHandle<usize>,
 }
 
 /// Counts a connection while it is open, for the worker and for all.
@@ -62,26 +62,20 @@ impl Drop for Open {
 
 impl Worker {
     pub(super) fn start<H: Handler>(
-        number: usize,
+        runtime: &Handle,
         config: ListenerConfig,
         stop: CancellationToken,
         all: Arc<AtomicUsize>,
         handler: Arc<impl Fn() -> H + Send + Sync + 'static>,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let (sender, receiver) = arrivals();
         let connections = Arc::new(AtomicUsize::new(0));
         let here = Arc::clone(&connections);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new().name(format!("skep-worker-{number}")).spawn(move || {
-            let cut = runtime.block_on(async move {
-                let serve = Serve { config, stop, here, all, handler: Arc::new(handler()) };
-                serve.run(receiver).await
-            });
-            // Tasks that were cut end here; blocking ones (none of ours) would be left behind.
-            runtime.shutdown_timeout(Duration::from_millis(100));
-            cut
-        })?;
-        Ok(Self { arrivals: sender, connections, thread })
+        let serving = runtime.spawn(async move {
+            let serve = Serve { config, stop, here, all, handler: Arc::new(handler()) };
+            serve.run(receiver).await
+        });
+        Self { arrivals: sender, connections, serving }
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -95,20 +89,19 @@ impl Worker {
 
     /// Takes no more connections, and lets those that are open end.
     pub(super) fn drain(self) -> Draining {
-        Draining { thread: self.thread }
+        Draining { serving: self.serving }
     }
 }
 
 /// A worker that drains.
 pub(super) struct Draining {
-    thread: JoinHandle<usize>,
+    serving: JoinHandle<usize>,
 }
 
 impl Draining {
     /// Waits for the end; gives the number of connections that were cut.
-    pub(super) async fn join(self) -> usize {
-        let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
-        joined.ok().and_then(Result::ok).unwrap_or_default()
+    pub(super) async fn cut(self) -> usize {
+        self.serving.await.unwrap_or_default()
     }
 }
 
@@ -123,20 +116,22 @@ struct Serve<H> {
 impl<H: Handler> Serve<H> {
     async fn run(self, mut arrivals: mpsc::Receiver<Arrival>) -> usize {
         let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
         while let Some(Arrival { stream, address }) = arrivals.recv().await {
             let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
             let open = Open::new(&self.here, &self.all);
-            let connection = self.connection(stream, address);
+            let (connection, cut) = (self.connection(stream, address), cut.clone());
             connections.spawn(async move {
-                connection.await;
+                cut.run_until_cancelled(connection).await;
                 drop(open);
             });
         }
         connections.close();
         let drained = timeout(self.config.drain, connections.wait()).await;
-        let cut = if drained.is_ok() { 0 } else { connections.len() };
-        self.handler.drained().await;
-        cut
+        let left = if drained.is_ok() { 0 } else { connections.len() };
+        // The thread goes on.
+        cut.cancel();
+        left
     }
 
     fn connection(
