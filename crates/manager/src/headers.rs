@@ -1,6 +1,5 @@
-//! Headers given on the command line.
+//! Headers that people have sent along: written in flags or in a configuration.
 
-use anyhow::{Context, bail};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers that belong to the connection or the protocol; setting them would break it.
@@ -13,23 +12,49 @@ const NOT_SETTABLE: [HeaderName; 6] = [
     header::TE,
 ];
 
+/// Why texts are no headers. Values are not shown.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeaders {
+    #[error("a header is written Name=Value; there is no '=' in {0:?}")]
+    NoValue(String),
+    #[error("{0:?} is not a header name")]
+    Name(String),
+    #[error("header {0} is set by skep itself")]
+    Ours(HeaderName),
+    #[error("the value of header {0} has characters that no header can carry")]
+    Value(HeaderName),
+}
+
 /// Reads `Name=Value` texts. Values are kept out of logs and errors.
 ///
 /// # Errors
 /// A text without `=`, a name or value that no header can have, a header that is skep's to set.
-pub(crate) fn parse(texts: &[String]) -> anyhow::Result<HeaderMap> {
+pub fn parse(texts: &[String]) -> Result<HeaderMap, NotHeaders> {
+    let pairs = texts.iter().map(|text| pair(text));
+    of(pairs.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Splits a `Name=Value` text.
+///
+/// # Errors
+/// There is no `=`.
+pub fn pair(text: &str) -> Result<(&str, &str), NotHeaders> {
+    text.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or_else(|| NotHeaders::NoValue(shortened(text)))
+}
+
+/// Makes headers of names and values.
+///
+/// # Errors
+/// As [`parse`].
+pub fn of<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<HeaderMap, NotHeaders> {
     let mut headers = HeaderMap::new();
-    for text in texts {
-        let Some((name, value)) = text.split_once('=') else {
-            bail!("a header is written Name=Value; there is no '=' in {:?}", shortened(text));
-        };
-        let name: HeaderName =
-            name.trim().parse().with_context(|| format!("{name:?} is not a header name"))?;
+    for (name, value) in pairs {
+        let name = name.as_ref();
+        let name: HeaderName = name.parse().map_err(|_| NotHeaders::Name(name.to_owned()))?;
         if NOT_SETTABLE.contains(&name) || name.as_str().starts_with("mcp-") {
-            bail!("header {name} is set by skep itself");
+            return Err(NotHeaders::Ours(name));
         }
-        let mut value = HeaderValue::from_str(value.trim())
-            .with_context(|| format!("the value of header {name} has characters that no header can carry"))?;
+        let mut value = HeaderValue::from_str(value.as_ref()).map_err(|_| NotHeaders::Value(name.clone()))?;
         value.set_sensitive(true);
         headers.append(name, value);
     }
@@ -57,7 +82,7 @@ mod tests {
             ("Host=evil", "set by skep itself"),
             ("Mcp-Session-Id=1", "set by skep itself"),
         ] {
-            let error = format!("{:#}", parse(&[text.into()]).unwrap_err());
+            let error = parse(&[text.into()]).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("123456"), "{error}");
         }
     }

@@ -1,0 +1,225 @@
+//! The other end of the daemon's socket: asks it, and starts it where it does not run.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::Full;
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+
+use super::Folders;
+use super::wire::{DaemonView, Problem, WorkloadView};
+use crate::socket::{self, SocketError};
+
+/// How long the daemon may take to tell what it knows.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to start or stop something.
+const LONG_PATIENCE: Duration = Duration::from_secs(300);
+/// How long it may take to begin to listen.
+const TO_LISTEN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A daemon that can be asked.
+#[derive(Clone, Debug)]
+pub struct DaemonClient {
+    socket: PathBuf,
+}
+
+/// Why the daemon did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("the daemon is not running")]
+    NotRunning,
+    #[error("the daemon could not be started: {reason}; its log is {}", log.display())]
+    NotStarted { reason: String, log: PathBuf },
+    #[error(transparent)]
+    Problem(#[from] Problem),
+}
+
+impl DaemonClient {
+    /// The daemon of these folders, whether it runs or not.
+    #[must_use]
+    pub fn new(folders: &Folders) -> Self {
+        Self { socket: folders.socket() }
+    }
+
+    /// The daemon of these folders, started if it does not run: `skep` with the arguments that make it one.
+    ///
+    /// # Errors
+    /// It does not run and cannot be started.
+    pub async fn started(folders: &Folders, skep: &Path, args: &[&str]) -> Result<Self, AskError> {
+        let client = Self::new(folders);
+        if socket::connect(&client.socket).await?.is_some() {
+            return Ok(client);
+        }
+        let log = folders.daemon_log();
+        let failed = |reason: String| AskError::NotStarted { reason, log: log.clone() };
+        let mut daemon = spawn(skep, args, &log).map_err(|error| failed(error.to_string()))?;
+        let deadline = Instant::now() + TO_LISTEN;
+        while Instant::now() < deadline {
+            if socket::connect(&client.socket).await?.is_some() {
+                return Ok(client);
+            }
+            // Where another command started one at the same time, ours ends well.
+            if let Ok(Some(status)) = daemon.try_wait()
+                && !status.success()
+            {
+                return Err(failed(last_line(&log).unwrap_or_else(|| status.to_string())));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Err(failed("it does not listen".to_owned()))
+    }
+
+    /// What is known of the daemon.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn view(&self) -> Result<DaemonView, AskError> {
+        self.ask(Method::GET, "/v1/daemon", Bytes::new(), PATIENCE).await
+    }
+
+    /// Has the daemon stop all workloads and end. They are started again with the next one.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn stop(&self) -> Result<(), AskError> {
+        self.send(Method::POST, "/v1/daemon/stop", Bytes::new(), PATIENCE).await?;
+        while socket::connect(&self.socket).await?.is_some() {
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// All workloads, by name.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn list(&self) -> Result<Vec<WorkloadView>, AskError> {
+        self.ask(Method::GET, "/v1/workloads", Bytes::new(), PATIENCE).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn show(&self, name: &str) -> Result<WorkloadView, AskError> {
+        self.ask(Method::GET, &path(name, ""), Bytes::new(), PATIENCE).await
+    }
+
+    /// The RunConfig of one of them.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn config(&self, name: &str) -> Result<String, AskError> {
+        let text = self.send(Method::GET, &path(name, "/config"), Bytes::new(), PATIENCE).await?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Makes a workload of a RunConfig and starts it.
+    ///
+    /// # Errors
+    /// [`AskError`]: nothing is left of it then.
+    pub async fn run(&self, config: String) -> Result<WorkloadView, AskError> {
+        self.ask(Method::POST, "/v1/workloads", config.into(), LONG_PATIENCE).await
+    }
+
+    /// Starts one that does not run.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn start(&self, name: &str) -> Result<WorkloadView, AskError> {
+        self.ask(Method::POST, &path(name, "/start"), Bytes::new(), LONG_PATIENCE).await
+    }
+
+    /// Stops one, and it stays stopped.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn stop_workload(&self, name: &str) -> Result<WorkloadView, AskError> {
+        self.ask(Method::POST, &path(name, "/stop"), Bytes::new(), LONG_PATIENCE).await
+    }
+
+    /// Stops one and starts it again.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn restart(&self, name: &str) -> Result<WorkloadView, AskError> {
+        self.ask(Method::POST, &path(name, "/restart"), Bytes::new(), LONG_PATIENCE).await
+    }
+
+    /// Stops one and forgets it.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn remove(&self, name: &str) -> Result<(), AskError> {
+        self.send(Method::DELETE, &path(name, ""), Bytes::new(), LONG_PATIENCE).await.map(|_| ())
+    }
+
+    async fn ask<T: for<'de> Deserialize<'de>>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<T, AskError> {
+        let text = self.send(method, path, body, patience).await?;
+        serde_json::from_slice(&text).map_err(|error| self.of_another_version(&error))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, AskError> {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
+        let request = request.body(Full::new(body)).map_err(|error| SocketError::silent(&self.socket, &error))?;
+        let Some((status, text)) = socket::ask(&self.socket, request, patience).await? else {
+            return Err(AskError::NotRunning);
+        };
+        if status.is_success() {
+            return Ok(text);
+        }
+        match serde_json::from_slice::<Problem>(&text) {
+            Ok(problem) => Err(problem.into()),
+            Err(_) if status == StatusCode::NOT_FOUND => Err(self.of_another_version(&"it does not know this request")),
+            Err(error) => Err(self.of_another_version(&error)),
+        }
+    }
+
+    fn of_another_version(&self, reason: &impl ToString) -> AskError {
+        let reason = reason.to_string();
+        let advice = format!("it is of another version ({reason}): `skep daemon stop`, and the next command starts this one");
+        SocketError::silent(&self.socket, &advice).into()
+    }
+}
+
+/// A name may hold nothing that means something in a path.
+fn path(name: &str, what: &str) -> String {
+    format!("/v1/workloads/{name}{what}")
+}
+
+/// Starts it as a process that no terminal and no parent takes along.
+fn spawn(skep: &Path, args: &[&str], log: &Path) -> std::io::Result<std::process::Child> {
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+    let mut command = Command::new(skep);
+    command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn()
+}
+
+fn last_line(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    text.lines().next_back().map(str::to_owned)
+}

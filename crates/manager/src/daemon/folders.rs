@@ -1,0 +1,77 @@
+//! Where the daemon keeps what.
+
+use std::path::PathBuf;
+
+use crate::control::ControlFolder;
+
+/// The folders, and what is where in them.
+///
+/// | path | holds |
+/// |---|---|
+/// | `RUN/daemon.sock`, `RUN/daemon.lock` | the daemon's socket, and who it is |
+/// | `STATE/runconfigs/NAME.json` | what a workload is |
+/// | `STATE/groups/NAME.json` | the groups |
+/// | `STATE/sessions/` | its sessions |
+/// | `STATE/session.keys` | what they are sealed with |
+/// | `DATA/statuses/NAME.json` | what a workload is to do, and does |
+/// | `DATA/logs/NAME.log`, `DATA/logs/daemon/daemon.log` | what it wrote, and what the daemon did |
+/// | `DATA/homes/NAME/` | its home directory, where it is isolated |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// What ends with the login.
+    pub run: PathBuf,
+    /// What must survive a restart and nobody edits.
+    pub state: PathBuf,
+    /// What may be large.
+    pub data: PathBuf,
+}
+
+impl Folders {
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run.join("daemon.sock")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.run.join("daemon.lock")
+    }
+
+    /// Where each process that serves can be asked about its sessions.
+    #[must_use]
+    pub fn control(&self) -> ControlFolder {
+        ControlFolder(self.run.join("sessions"))
+    }
+
+    /// The folder of the sessions' files.
+    #[must_use]
+    pub fn sessions(&self) -> PathBuf {
+        self.state.join("sessions")
+    }
+
+    /// The keys that session ids are sealed with.
+    #[must_use]
+    pub fn session_keys(&self) -> PathBuf {
+        self.state.join("session.keys")
+    }
+
+    /// The folder of the workloads' logs.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.data.join("logs")
+    }
+
+    /// A workload's log.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}.log"))
+    }
+
+    /// The daemon's own log.
+    #[must_use]
+    pub fn daemon_log(&self) -> PathBuf {
+        self.logs().join("daemon").join("daemon.log")
+    }
+
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
+        self.data.join("homes").join(name)
+    }
+}

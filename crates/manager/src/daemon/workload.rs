@@ -1,0 +1,391 @@
+//! One workload: a task that owns it. Orders come one after the other, so that whatever many commands ask at once, what
+//! becomes of a workload is what one order of them says.
+//!
+//! What it should be is written down before it is done, and what it is after: a daemon that was killed in between finds on
+//! its next start what to finish.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use model::workload::{Status, StatusRecord};
+use model::{RunConfig, Timestamp, WorkloadName};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::site::Site;
+use super::wire::{Problem, ProblemKind, WorkloadView};
+use crate::serve::Serving;
+
+/// Orders that may wait for one workload.
+const QUEUE: usize = 64;
+/// Whoever has a server started is answered after this long, ready or not.
+const TO_BE_READY: Duration = Duration::from_secs(60);
+/// How often it is looked whether it can be used.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Start,
+    /// Requests under way may take so long; `None`: as long as its configuration says.
+    Stop(Option<Duration>),
+    Restart,
+    Remove,
+}
+
+type Reply = oneshot::Sender<Result<WorkloadView, Problem>>;
+
+struct Order {
+    task: Task,
+    reply: Reply,
+}
+
+/// How a task begins.
+pub(super) enum Beginning {
+    /// It was asked for just now: nothing of it is kept yet, and nothing will be if it fails.
+    New(Reply),
+    /// It was found in the files.
+    Found(Option<StatusRecord>),
+}
+
+/// The way to a workload's task.
+#[derive(Clone, Debug)]
+pub(super) struct WorkloadHandle {
+    orders: mpsc::Sender<Order>,
+    view: watch::Receiver<WorkloadView>,
+}
+
+impl WorkloadHandle {
+    /// Starts the task.
+    pub(super) fn start(name: WorkloadName, config: RunConfig, beginning: Beginning, site: &Arc<Site>) -> Self {
+        let (sender, orders) = mpsc::channel(QUEUE);
+        let record = match &beginning {
+            Beginning::New(_) | Beginning::Found(None) => {
+                StatusRecord::new(Status::Stopped, SystemTime::now().into())
+            }
+            Beginning::Found(Some(record)) => record.clone(),
+        };
+        let view = view(&name, &config, &record, None);
+        let (told, view) = watch::channel(view);
+        let task = WorkloadTask {
+            name,
+            config,
+            record,
+            site: Arc::clone(site),
+            serving: None,
+            is_ready: false,
+            late_at: Instant::now(),
+            waiting: Vec::new(),
+            told,
+        };
+        site.tasks.spawn("workload", task.run(orders, beginning));
+        Self { orders: sender, view }
+    }
+
+    /// What is known of it.
+    pub(super) fn view(&self) -> WorkloadView {
+        self.view.borrow().clone()
+    }
+
+    /// Whether both lead to the same task.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.orders.same_channel(&other.orders)
+    }
+
+    /// Has something done, and waits until it is.
+    pub(super) async fn order(&self, task: Task) -> Result<WorkloadView, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let name = self.view.borrow().name.clone();
+        // A task that has ended has removed its workload.
+        self.orders.send(Order { task, reply }).await.map_err(|_| Problem::not_found(&name))?;
+        answer.await.map_err(|_| Problem::not_found(&name))?
+    }
+}
+
+/// The task.
+struct WorkloadTask {
+    name: WorkloadName,
+    config: RunConfig,
+    record: StatusRecord,
+    site: Arc<Site>,
+    serving: Option<Serving>,
+    is_ready: bool,
+    /// When those who wait for it are answered, ready or not.
+    late_at: Instant,
+    waiting: Vec<Reply>,
+    told: watch::Sender<WorkloadView>,
+}
+
+enum Happened {
+    Ordered(Order),
+    /// The daemon ends.
+    Closed,
+    Failed(String),
+    Ready,
+    Late,
+    Looked,
+}
+
+/// Whether there is still a workload.
+#[derive(PartialEq, Eq)]
+enum Life {
+    GoesOn,
+    Over,
+}
+
+impl WorkloadTask {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>, beginning: Beginning) {
+        if self.begin(beginning).await == Life::Over {
+            return;
+        }
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            let happened = {
+                let (ready, failed) = (ready(self.serving.as_ref()), failed(self.serving.as_ref()));
+                tokio::select! {
+                    biased;
+                    order = orders.recv() => order.map_or(Happened::Closed, Happened::Ordered),
+                    why = failed => Happened::Failed(why),
+                    () = ready, if !self.is_ready => Happened::Ready,
+                    () = sleep_until(self.late_at), if !self.waiting.is_empty() => Happened::Late,
+                    _ = looks.tick(), if self.is_ready => Happened::Looked,
+                }
+            };
+            match happened {
+                Happened::Ordered(order) => {
+                    if self.obey(order).await == Life::Over {
+                        return;
+                    }
+                }
+                Happened::Closed => return self.leave().await,
+                Happened::Failed(why) => self.fail(why).await,
+                Happened::Ready => {
+                    self.is_ready = true;
+                    self.become_(Status::Running, "").await;
+                    self.answer_all(|view| Ok(view.clone()));
+                }
+                Happened::Late => self.answer_all(|view| Ok(view.clone())),
+                Happened::Looked => self.look().await,
+            }
+        }
+    }
+
+    async fn begin(&mut self, beginning: Beginning) -> Life {
+        match beginning {
+            Beginning::New(reply) => self.begin_new(reply).await,
+            Beginning::Found(_) if self.record.status == Status::Removing => {
+                let _ = self.remove().await;
+                Life::Over
+            }
+            Beginning::Found(_) => {
+                if self.record.status.is_wanted() {
+                    self.bring_up().await;
+                } else if self.record.status == Status::Stopping {
+                    self.become_(Status::Stopped, "").await;
+                }
+                Life::GoesOn
+            }
+        }
+    }
+
+    /// All or nothing: what cannot be started the first time is not kept.
+    async fn begin_new(&mut self, reply: Reply) -> Life {
+        if let Err(problem) = self.site.files.create(&self.name, &self.config).await {
+            self.site.forget(&self.name, &self.told.subscribe());
+            let _ = reply.send(Err(problem));
+            return Life::Over;
+        }
+        self.bring_up().await;
+        let why = if self.serving.is_none() {
+            Some(self.record.status_context.clone())
+        } else {
+            self.first_failure().await
+        };
+        let Some(why) = why else {
+            let _ = reply.send(Ok(self.view()));
+            return Life::GoesOn;
+        };
+        self.put_down(None).await;
+        let _ = self.remove().await;
+        let _ = reply.send(Err(Problem::new(ProblemKind::Failed, why)));
+        Life::Over
+    }
+
+    /// Waits for its first sign of life, or the reason why there is none.
+    async fn first_failure(&mut self) -> Option<String> {
+        let late_at = self.late_at;
+        let (ready, failed) = (ready(self.serving.as_ref()), failed(self.serving.as_ref()));
+        tokio::select! {
+            biased;
+            why = failed => return Some(why),
+            () = ready => {}
+            // It goes on starting.
+            () = sleep_until(late_at) => return None,
+        }
+        self.is_ready = true;
+        self.become_(Status::Running, "").await;
+        None
+    }
+
+    async fn obey(&mut self, Order { task, reply }: Order) -> Life {
+        match task {
+            Task::Start => self.start(reply).await,
+            Task::Stop(drain) => {
+                let stopped = self.stop(drain).await;
+                let _ = reply.send(stopped);
+            }
+            Task::Restart => {
+                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
+                self.put_down(None).await;
+                self.start(reply).await;
+            }
+            Task::Remove => {
+                self.become_(Status::Removing, "").await;
+                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was removed meanwhile")));
+                self.put_down(None).await;
+                let removed = self.remove().await;
+                let is_over = removed.is_ok();
+                let _ = reply.send(removed.map(|()| self.view()));
+                return if is_over { Life::Over } else { Life::GoesOn };
+            }
+        }
+        Life::GoesOn
+    }
+
+    async fn start(&mut self, reply: Reply) {
+        if self.serving.is_none() {
+            self.bring_up().await;
+        }
+        if self.serving.is_some() && !self.is_ready {
+            self.waiting.push(reply);
+            return;
+        }
+        let _ = reply.send(match self.serving {
+            Some(_) => Ok(self.view()),
+            None => Err(Problem::new(ProblemKind::Failed, self.record.status_context.clone())),
+        });
+    }
+
+    async fn stop(&mut self, drain: Option<Duration>) -> Result<WorkloadView, Problem> {
+        self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was stopped meanwhile")));
+        if self.serving.is_some() {
+            self.become_(Status::Stopping, "").await;
+            self.put_down(drain).await;
+        }
+        self.become_(Status::Stopped, "").await;
+        Ok(self.view())
+    }
+
+    /// Starts what is to run. Where that fails, its status says why.
+    async fn bring_up(&mut self) {
+        self.become_(Status::Starting, "").await;
+        (self.is_ready, self.late_at) = (false, Instant::now() + TO_BE_READY);
+        let started = self.site.serve(&self.name, &self.config).await;
+        let serving = match started {
+            Ok(serving) => serving,
+            Err(why) => return self.become_(Status::Error, &why).await,
+        };
+        // The port stays what it was the first time, as clients have it in their configuration.
+        let port = serving.address().port();
+        if self.config.port != port {
+            self.config.port = port;
+            if let Err(problem) = self.site.files.replace(&self.name, &self.config).await {
+                tracing::warn!(workload.name = %self.name, %problem, "its port will be another one next time");
+            }
+        }
+        self.serving = Some(serving);
+        self.tell();
+    }
+
+    /// Stops what runs, and waits for its end.
+    async fn put_down(&mut self, drain: Option<Duration>) {
+        self.is_ready = false;
+        let Some(serving) = self.serving.take() else { return };
+        let stopped = serving.stop_within(drain).await;
+        if stopped.cut_connections > 0 || stopped.left_processes > 0 {
+            let (connections, processes) = (stopped.cut_connections, stopped.left_processes);
+            tracing::warn!(workload.name = %self.name, connections, processes, "did not end in time");
+        }
+    }
+
+    async fn fail(&mut self, why: String) {
+        self.put_down(None).await;
+        self.become_(Status::Error, &why).await;
+        self.answer_all(|view| Err(Problem::new(ProblemKind::Failed, view.status_context.clone())));
+    }
+
+    async fn look(&mut self) {
+        let is_usable = self.serving.as_ref().is_some_and(Serving::is_usable);
+        let (status, context) = match is_usable {
+            true => (Status::Running, ""),
+            false => (Status::Unhealthy, "the server does not answer"),
+        };
+        if self.record.status != status {
+            self.become_(status, context).await;
+        }
+    }
+
+    /// Takes away all that is kept of it, and itself.
+    async fn remove(&mut self) -> Result<(), Problem> {
+        self.become_(Status::Removing, "").await;
+        if let Err(problem) = self.site.remove(&self.name).await {
+            self.become_(Status::Error, &problem.message).await;
+            return Err(problem);
+        }
+        self.site.forget(&self.name, &self.told.subscribe());
+        Ok(())
+    }
+
+    /// The daemon ends: what runs stops, and is wanted as before.
+    async fn leave(&mut self) {
+        self.put_down(None).await;
+    }
+
+    /// Writes down and tells what it is now.
+    async fn become_(&mut self, status: Status, context: &str) {
+        if !self.record.status.may_become(status) {
+            tracing::error!(workload.name = %self.name, from = %self.record.status, to = %status, "not a transition");
+        }
+        let started = matches!(status, Status::Running) && self.record.status != status;
+        self.record.status = status;
+        context.clone_into(&mut self.record.status_context);
+        self.record.updated_at = SystemTime::now().into();
+        self.record.process_id = self.serving.as_ref().map_or(0, |_| i64::from(std::process::id()));
+        if let Err(problem) = self.site.files.keep_status(&self.name, &self.record).await {
+            tracing::warn!(workload.name = %self.name, %problem, "its status is not kept");
+        }
+        tracing::info!(workload.name = %self.name, status = %status, context, started, "workload");
+        self.tell();
+    }
+
+    fn view(&self) -> WorkloadView {
+        view(&self.name, &self.config, &self.record, self.serving.as_ref())
+    }
+
+    fn tell(&self) {
+        let view = self.view();
+        self.site.announce(&view);
+        self.told.send_replace(view);
+    }
+
+    fn answer_all(&mut self, answer: impl Fn(&WorkloadView) -> Result<WorkloadView, Problem>) {
+        let view = self.view();
+        for reply in self.waiting.drain(..) {
+            let _ = reply.send(answer(&view));
+        }
+    }
+}
+
+async fn ready(serving: Option<&Serving>) {
+    match serving {
+        Some(serving) => serving.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn failed(serving: Option<&Serving>) -> String {
+    match serving {
+        Some(serving) => serving.failed().await,
+        None => std::future::pending().await,
+    }
+}

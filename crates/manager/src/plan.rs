@@ -1,0 +1,315 @@
+//! What a RunConfig comes to: the one way from what people say, in flags or in a file, to what is served.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use middleware::limits::BodyLimits;
+use middleware::tools::{ToolOverride, ToolPolicy, ToolPolicyError};
+use model::run_config::{Isolation, Problems, Run, SkepConfig, Source, Transport};
+use model::RunConfig;
+use proxy::ResendPolicy;
+use proxy::bridge::Mode;
+use proxy::forward::OnLoss;
+use proxy::session::Limits;
+use workload::CommandSpec;
+use workload::process::BadCommand;
+
+use crate::daemon::Folders;
+use crate::headers::{self, NotHeaders};
+use crate::keys::KeySource;
+use crate::serve::{Listen, ServeSettings};
+use crate::sessions::StoreSource;
+use crate::target::{HttpTarget, HttpTransport, Target};
+
+/// The program that is this one.
+pub const OWN_PROGRAM: &str = "skep";
+
+/// What counts where nothing is said.
+pub mod defaults {
+    use std::time::Duration;
+
+    /// The address that is listened on.
+    pub const HOST: &str = "127.0.0.1";
+    /// A session unused for so long ends.
+    pub const SESSION_TTL: Duration = Duration::from_secs(2 * 60 * 60);
+    /// A session so old ends however busy it is.
+    pub const SESSION_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// Sessions at once.
+    pub const MAX_SESSIONS: usize = 100_000;
+    /// A process is let go when its session was not used for so long.
+    pub const SLEEP_AFTER: Duration = Duration::from_secs(30 * 60);
+    /// How long a process may take to leave.
+    pub const GRACE: Duration = Duration::from_secs(10);
+    /// Processes kept ready.
+    pub const WARM: usize = 1;
+    /// Processes at once.
+    pub const MAX_PROCESSES: usize = 100;
+    /// Bytes of a request's body.
+    pub const MAX_BODY: usize = 8 * 1024 * 1024;
+    /// How long a client may take to send the head of a request, and then its body.
+    pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+    /// How long requests under way may go on when a server is stopped.
+    pub const DRAIN: Duration = Duration::from_secs(30);
+}
+
+/// What a configuration does not say: where this process keeps things, and what it hands on.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// `None`: there is no home directory. Nothing outlives this process then.
+    pub folders: Option<Folders>,
+    /// The program file of this process.
+    pub skep: PathBuf,
+    /// Variables that a command gets without being asked to; they hold no secrets.
+    pub env: Vec<(String, String)>,
+    /// All there are, for those that are told to get them.
+    pub whole_env: Vec<(String, String)>,
+}
+
+/// Why a configuration cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    #[error("{0} is an image, and containers are not run by this version: write the command behind --")]
+    Image(String),
+    #[error("isolation {0:?} is not in this version: write none or process")]
+    Isolation(&'static str),
+    #[error("{field}: {value:?} is not a duration: write for instance 90s or 1h30m")]
+    Duration { field: &'static str, value: String },
+    #[error("{field}: {value:?} is not an address: write HOST:PORT")]
+    Address { field: &'static str, value: String },
+    #[error("skep.on_session_loss: {0:?} is neither rebuild nor strict")]
+    OnLoss(String),
+    #[error(transparent)]
+    Command(#[from] BadCommand),
+    #[error(transparent)]
+    Headers(#[from] NotHeaders),
+    #[error("tools_override: {0}")]
+    Overrides(#[source] serde_json::Error),
+    #[error(transparent)]
+    Tools(#[from] ToolPolicyError),
+    #[error(transparent)]
+    Store(#[from] store::records::OpenError),
+    #[error("target_port says where a command that serves HTTP listens; it is required with this transport")]
+    TargetPort,
+    #[error("target_host: {0:?} is not an address")]
+    TargetHost(String),
+    #[error("endpoint_prefix is a path: it begins with /")]
+    EndpointPrefix,
+}
+
+/// Makes settings of a configuration.
+///
+/// # Errors
+/// [`PlanError`], which names the member that is wrong.
+pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettings, PlanError> {
+    let run = config.checked()?;
+    let skep = config.skep.clone().unwrap_or_default();
+    let target = target(config, &run, &skep, around)?;
+    let limits = Limits {
+        idle: said("session_ttl", &config.session_ttl)?
+            .filter(|idle| !idle.is_zero())
+            .unwrap_or(defaults::SESSION_TTL),
+        age: said("skep.session_max_age", &skep.session_max_age)?.unwrap_or(defaults::SESSION_MAX_AGE),
+        sessions: skep.max_sessions.map_or(defaults::MAX_SESSIONS, |most| most as usize),
+        ..Limits::default()
+    };
+    let folders = around.folders.as_ref();
+    let read_timeout = said("skep.read_timeout", &skep.read_timeout)?.unwrap_or(defaults::READ_TIMEOUT);
+    let sleep_after = said("skep.sleep_after", &skep.sleep_after)?.unwrap_or(defaults::SLEEP_AFTER);
+    Ok(ServeSettings {
+        target,
+        listen: listen(config, &skep, read_timeout)?,
+        allowed_hosts: skep.allowed_hosts.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+        tools: tools(config)?,
+        keys: keys(&skep, folders),
+        store: match (&*skep.session_store, folders) {
+            ("", Some(folders)) => StoreSource::Own(folders.sessions()),
+            ("", None) => StoreSource::Memory,
+            (text, _) => StoreSource::parse(text)?,
+        },
+        body: BodyLimits {
+            size: skep.max_body.map_or(defaults::MAX_BODY, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            time: read_timeout,
+        },
+        sessions: limits,
+        on_loss: match &*skep.on_session_loss {
+            "" | "rebuild" => OnLoss::Rebuild,
+            "strict" => OnLoss::Strict,
+            other => return Err(PlanError::OnLoss(other.to_owned())),
+        },
+        resend: Arc::new(ResendPolicy::new(skep.resend_tools.iter().cloned(), skep.trust_annotations)),
+        control: folders.map(Folders::control),
+        log_file: None,
+        sleep_after: Some(sleep_after).filter(|after| !after.is_zero()),
+        memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
+        endpoint_prefix: endpoint_prefix(&config.endpoint_prefix)?,
+        drain: said("skep.drain", &skep.drain)?.unwrap_or(defaults::DRAIN),
+        name: run.name,
+    })
+}
+
+/// `90s`, `1h30m`, `250ms`; `0` is nothing.
+///
+/// # Errors
+/// What is wrong with it, as a fragment.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error} (write for instance 90s or 1h30m)"))
+}
+
+/// The duration that a member says, if it says any.
+fn said(field: &'static str, text: &str) -> Result<Option<Duration>, PlanError> {
+    let read = Some(text).filter(|text| !text.is_empty()).map(duration).transpose();
+    read.map_err(|_| PlanError::Duration { field, value: text.to_owned() })
+}
+
+fn listen(config: &RunConfig, skep: &SkepConfig, header_timeout: Duration) -> Result<Listen, PlanError> {
+    let path = |text: &str| Some(text).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let metrics = match &*skep.metrics {
+        "" => None,
+        text => Some(text.parse().map_err(|_| PlanError::Address { field: "skep.metrics", value: text.to_owned() })?),
+    };
+    Ok(Listen {
+        host: if config.host.is_empty() { defaults::HOST.to_owned() } else { config.host.clone() },
+        port: config.port,
+        tls: path(&skep.tls_cert).zip(path(&skep.tls_key)),
+        metrics,
+        header_timeout,
+    })
+}
+
+/// The file that was named, or one of our own. Without a place for it, keys live as long as the process.
+fn keys(skep: &SkepConfig, folders: Option<&Folders>) -> KeySource {
+    if !skep.session_key_file.is_empty() {
+        return KeySource::Given(PathBuf::from(&skep.session_key_file));
+    }
+    let Some(folders) = folders else { return KeySource::Fresh };
+    let own = KeySource::Own(folders.session_keys());
+    match own.load() {
+        Ok(_) => own,
+        Err(error) => {
+            tracing::warn!(%error, "session keys are not kept: sessions end with this process");
+            KeySource::Fresh
+        }
+    }
+}
+
+fn tools(config: &RunConfig) -> Result<Option<Arc<ToolPolicy>>, PlanError> {
+    let overrides: BTreeMap<String, ToolOverride> = match &config.tools_override {
+        Some(json) => json.to().map_err(PlanError::Overrides)?,
+        None => BTreeMap::new(),
+    };
+    if config.tools_filter.is_empty() && overrides.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(ToolPolicy::new(&config.tools_filter, overrides)?)))
+}
+
+fn endpoint_prefix(text: &str) -> Result<String, PlanError> {
+    if text.is_empty() || text.starts_with('/') {
+        return Ok(text.trim_end_matches('/').to_owned());
+    }
+    Err(PlanError::EndpointPrefix)
+}
+
+fn target(
+    config: &RunConfig,
+    run: &Run,
+    skep: &SkepConfig,
+    around: &Surroundings,
+) -> Result<Target, PlanError> {
+    let http = |urls: Vec<String>, transport: HttpTransport| {
+        let plain = config.header_forward.iter().flat_map(|forward| &forward.add_plaintext_headers);
+        Ok::<_, PlanError>(HttpTarget {
+            urls,
+            transport,
+            headers: headers::of(plain)?,
+            ca_file: Some(&skep.remote_ca_file).filter(|file| !file.is_empty()).map(PathBuf::from),
+            stateless: config.stateless,
+        })
+    };
+    let http_transport = match run.transport {
+        Transport::Sse => HttpTransport::Sse,
+        Transport::Stdio | Transport::StreamableHttp => HttpTransport::StreamableHttp,
+    };
+    let (program, args) = match &run.source {
+        Source::Image(image) => return Err(PlanError::Image(image.clone())),
+        Source::Remote(url) => {
+            let urls = std::iter::once(url.clone()).chain(skep.more_urls.iter().cloned()).collect();
+            return Ok(Target::Remote(http(urls, http_transport)?));
+        }
+        Source::Command { program, args } => (program, args),
+    };
+    if !matches!(run.isolation, Isolation::None) {
+        return Err(PlanError::Isolation(run.isolation.as_str()));
+    }
+    let grace = said("skep.grace", &skep.grace)?.unwrap_or(defaults::GRACE);
+    if run.transport == Transport::Stdio {
+        let mode = match skep.shared {
+            true => Mode::Shared,
+            false => Mode::PerSession {
+                warm: skep.warm.map_or(defaults::WARM, |count| count as usize),
+                max_children: skep.max_processes.map_or(defaults::MAX_PROCESSES, |count| count as usize),
+            },
+        };
+        let command = command(program, args.clone(), config, skep, around)?;
+        return Ok(Target::Stdio { command, mode, grace });
+    }
+    let address = server_address(config)?;
+    let (word, path) = match http_transport {
+        HttpTransport::StreamableHttp => ("streamable-http", "/mcp"),
+        HttpTransport::Sse => ("sse", "/sse"),
+    };
+    let path = if skep.target_path.is_empty() { path } else { &skep.target_path };
+    let mut args = args.clone();
+    if program == OWN_PROGRAM {
+        args.push(format!("--http={address}"));
+    }
+    let told = [
+        ("MCP_TRANSPORT", word.to_owned()),
+        ("MCP_HOST", address.ip().to_string()),
+        ("MCP_PORT", address.port().to_string()),
+        ("FASTMCP_PORT", address.port().to_string()),
+    ];
+    let command = command(program, args, config, skep, around)?
+        .with_env(told.map(|(name, value)| (name.to_owned(), value)))?;
+    Ok(Target::Server { command, http: http(vec![format!("http://{address}{path}")], http_transport)?, grace })
+}
+
+/// Where a command that serves HTTP listens.
+fn server_address(config: &RunConfig) -> Result<std::net::SocketAddr, PlanError> {
+    let host = if config.target_host.is_empty() { defaults::HOST } else { &config.target_host };
+    let host = host.parse().map_err(|_| PlanError::TargetHost(host.to_owned()))?;
+    match config.target_port {
+        0 => Err(PlanError::TargetPort),
+        port => Ok(std::net::SocketAddr::new(host, port)),
+    }
+}
+
+/// The command with its environment: what is handed on, then what the configuration says.
+fn command(
+    program: &str,
+    args: Vec<String>,
+    config: &RunConfig,
+    skep: &SkepConfig,
+    around: &Surroundings,
+) -> Result<CommandSpec, PlanError> {
+    let command = match program {
+        OWN_PROGRAM => CommandSpec::new(&around.skep, args)?,
+        program => CommandSpec::new(program, args)?,
+    };
+    let handed_on = if skep.inherit_env { &around.whole_env } else { &around.env };
+    let found_by = Some(("PATH".to_owned(), skep.search_path.clone())).filter(|(_, path)| !path.is_empty());
+    let said = config.env_vars.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let command = command.with_clear_env().with_env(handed_on.iter().cloned().chain(found_by).chain(said))?;
+    Ok(match &*skep.cwd {
+        "" => command,
+        cwd => command.with_cwd(cwd)?,
+    })
+}
