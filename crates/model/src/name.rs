@@ -2,17 +2,20 @@
 
 use std::fmt;
 
-/// Longest name; names become container and DNS names.
-const MAX: usize = 63;
+/// Longest name, as in ToolHive: what others have named is run under its name.
+const MAX: usize = 100;
+/// Longest name that is made here. Such a name is a DNS name's part, too.
+const MAX_DERIVED: usize = 63;
 
-/// A valid workload name: letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
+/// A valid workload name: letters, digits, `.` (never two in a row), `_` and `-`, beginning with a letter or digit. It can
+/// be a file's name, and a container's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadName(String);
 
 /// A text that is no workload name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a workload name: use 1 to {MAX} letters, digits, '.', '_' or '-', beginning with a letter or digit"
+    "{0:?} is not a workload name: use 1 to {MAX} letters, digits, '_', '-' or single '.', beginning with a letter or digit"
 )]
 pub struct NotAName(pub String);
 
@@ -25,7 +28,8 @@ impl WorkloadName {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let valid = text.len() <= MAX
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.chars().all(allowed);
+            && text.chars().all(allowed)
+            && !text.contains("..");
         if valid { Ok(Self(text.to_owned())) } else { Err(NotAName(text.to_owned())) }
     }
 
@@ -34,7 +38,7 @@ impl WorkloadName {
     pub fn derive(text: &str) -> Self {
         let plain: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let plain = plain.trim_matches('-');
-        let cut = &plain[..plain.len().min(MAX)];
+        let cut = &plain[..plain.len().min(MAX_DERIVED)];
         Self::new(cut.trim_end_matches('-')).unwrap_or_else(|_| Self("mcp-server".to_owned()))
     }
 
@@ -57,10 +61,10 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for good in ["a", "server-everything", "A.b_c-9", &"a".repeat(63)] {
+        for good in ["a", "server-everything", "A.b_c-9", &"a".repeat(100)] {
             assert!(WorkloadName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "-a", ".a", "a b", "a/b", "é", &"a".repeat(64)] {
+        for bad in ["", "-a", ".a", "a b", "a/b", "é", "a..b", &"a".repeat(101)] {
             assert!(WorkloadName::new(bad).is_err(), "{bad}");
         }
     }
