@@ -93,7 +93,7 @@ impl Suite {
         let mut proxy = self.skep(&["proxy", "conformance", "--target-uri", &target, "--format", "json"])?;
         let row = self.server_row("proxy", &proxy.url()?)?;
         lost += print_row("proxy", &row, Some(&base));
-        let mut bridge = self.skep(&["run", "example", "--format", "json"])?;
+        let mut bridge = self.skep(&["run", "--foreground", "example", "--format", "json"])?;
         let row = self.server_row("bridge", &bridge.url()?)?;
         lost += print_row("bridge", &row, Some(&base));
         println!();

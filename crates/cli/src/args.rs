@@ -9,6 +9,7 @@
 
 mod mcp;
 mod serve;
+mod workloads;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +19,12 @@ use telemetry::log::{Format, LogConfig};
 
 pub(crate) use mcp::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs};
 pub(crate) use serve::{
-    ListenArgs, Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs, RunArgs, RunTransport, SessionArgs,
-    ToolArgs,
+    ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs, RemoteArgs, RunArgs,
+    RunTransport, SessionArgs, ToolArgs,
+};
+pub(crate) use workloads::{
+    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, StartArgs, StatusArgs, StopArgs,
+    UnitKind, Which,
 };
 
 /// Run any MCP server, keep its sessions, and reach it at one endpoint.
@@ -71,8 +76,26 @@ impl LogArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run an MCP server and serve it at an endpoint
+    /// Run an MCP server, and keep it running
     Run(Box<RunArgs>),
+    /// List the servers that run
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Tell what is known of one
+    Status(StatusArgs),
+    /// Stop servers; they stay listed, and `start` brings them back
+    Stop(StopArgs),
+    /// Start servers that are stopped
+    #[command(visible_alias = "restart")]
+    Start(StartArgs),
+    /// Stop servers and forget them
+    Rm(RmArgs),
+    /// Show what a server wrote to its stderr
+    Logs(LogsArgs),
+    /// Write what a server is run as into a file, for `run --from-config`
+    Export(ExportArgs),
+    /// The process that owns the servers: see it, stop it, be it
+    Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one
     Proxy(Box<ProxyArgs>),
     /// Ask a server what it offers, or call one of its tools
@@ -159,13 +182,7 @@ pub(crate) struct VersionArgs {
     pub(crate) format: OutputFormat,
 }
 
-/// `90s`, `1h30m`, `250ms`; `0` is nothing.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error} (write for instance 90s or 1h30m)"))
-}
+pub(crate) use manager::plan::duration;
 
 #[cfg(test)]
 mod tests {

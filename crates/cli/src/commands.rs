@@ -1,7 +1,13 @@
 //! The commands: each a function of its arguments and the printer.
 
 pub(crate) mod completion;
+mod configure;
+pub(crate) mod daemon;
 pub(crate) mod example;
+pub(crate) mod export;
+pub(crate) mod lifecycle;
+pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod mcp;
 pub(crate) mod proxy;
 pub(crate) mod run;

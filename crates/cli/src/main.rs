@@ -8,10 +8,10 @@ mod args;
 mod commands;
 mod dirs;
 mod exit;
-mod headers;
 mod names;
 mod printer;
 mod signals;
+mod surroundings;
 
 use clap::Parser;
 
@@ -33,6 +33,14 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
     telemetry::log::init(&args.log.config())?;
     match args.command {
         Command::Run(args) => commands::run::run(&args, printer),
+        Command::List(args) => commands::list::list(&args, printer),
+        Command::Status(args) => commands::list::status(&args, printer),
+        Command::Stop(args) => commands::lifecycle::stop(&args, printer),
+        Command::Start(args) => commands::lifecycle::start(&args, printer),
+        Command::Rm(args) => commands::lifecycle::remove(&args, printer),
+        Command::Logs(args) => commands::logs::run(&args, printer),
+        Command::Export(args) => commands::export::run(&args, printer),
+        Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
         Command::Mcp(args) => commands::mcp::run(&args, printer),
         Command::Sessions(args) => commands::sessions::run(&args, printer),

@@ -3,6 +3,8 @@
 //! - [`serve`] — one server behind one endpoint, from start to drain.
 //! - [`relay`] — the other way round: stdio in front of a remote server.
 //! - [`client`] — an MCP client for people.
+//! - [`daemon`] — the process that owns many of them.
+//! - [`plan`] — what a RunConfig comes to.
 //! - [`control`] — what a running skep can be asked by whoever started it.
 //!
 //! Everything is handed in as values: no environment, no home directory, no terminal. Files are read where a setting
@@ -12,8 +14,12 @@
 
 pub mod client;
 pub mod control;
+pub mod daemon;
 mod diagnostics;
+pub mod export;
+pub mod headers;
 pub mod keys;
+pub mod plan;
 mod process;
 pub mod relay;
 pub mod serve;

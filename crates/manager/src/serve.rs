@@ -26,6 +26,7 @@ use proxy::upstream::{ClientTls, TlsError};
 use telemetry::{Metrics, Tasks};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, ControlFolder};
 use crate::diagnostics::Diagnostics;
@@ -80,6 +81,8 @@ pub struct ServeSettings {
     pub memory: Option<u64>,
     /// Where this process can be asked about its sessions.
     pub control: Option<ControlFolder>,
+    /// Where the lines are kept that the command writes to its log.
+    pub log_file: Option<PathBuf>,
     /// Before the paths that HTTP+SSE clients are told.
     pub endpoint_prefix: String,
     /// For requests under way when it is told to stop.
@@ -143,6 +146,8 @@ pub struct Serving {
     url: String,
     sse_url: String,
     drain: Duration,
+    /// Ends the drain.
+    cut: CancellationToken,
     route: Route,
     /// What serves, looks names up, keeps time.
     tasks: Tasks,
@@ -218,10 +223,11 @@ impl Serving {
             origin,
             tools: settings.tools.clone(),
         };
-        let listen = &settings.listen;
+        let (listen, cut) = (&settings.listen, CancellationToken::new());
         let config = ListenerConfig {
             tls,
             drain: settings.drain,
+            cut: cut.clone(),
             header_timeout: listen.header_timeout,
             ..ListenerConfig::default()
         };
@@ -242,6 +248,7 @@ impl Serving {
             url,
             sse_url,
             drain: settings.drain,
+            cut,
             route,
             tasks,
             processes,
@@ -286,9 +293,25 @@ impl Serving {
         self.route.failed().await
     }
 
+    /// Whether requests can be answered, as far as is known without asking.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.route.is_usable()
+    }
+
     /// Takes no more connections, lets requests under way end, stops what runs.
     pub async fn stop(self) -> Stopped {
-        let Self { tasks, processes, route, listeners, drain, _workers, .. } = self;
+        self.stop_within(None).await
+    }
+
+    /// The same, where requests under way may take so long at most.
+    pub async fn stop_within(self, at_most: Option<Duration>) -> Stopped {
+        let Self { tasks, processes, route, listeners, drain, cut, _workers, .. } = self;
+        let drain = at_most.map_or(drain, |at_most| at_most.min(drain));
+        let cutting = tokio::spawn(async move {
+            tokio::time::sleep(drain).await;
+            cut.cancel();
+        });
         tasks.stop();
         let on_workers = route.runs_on_workers();
         let deadline = Instant::now() + drain;
@@ -310,6 +333,7 @@ impl Serving {
             // A server that is reached over HTTP is needed until the last request has ended.
             (serving.await, stopping.await)
         };
+        cutting.abort();
         tasks.wait(LAST_WAIT).await;
         Stopped { cut_connections, left_processes }
     }

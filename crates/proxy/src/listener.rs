@@ -116,8 +116,10 @@ pub struct ListenerConfig {
     pub header_timeout: Duration,
     /// Connections at once; beyond, new ones are closed.
     pub connections: usize,
-    /// For requests under way when the process is told to stop.
+    /// For requests under way when the listener is told to stop.
     pub drain: Duration,
+    /// Cancelled: they have no more time.
+    pub cut: CancellationToken,
 }
 
 impl Default for ListenerConfig {
@@ -127,6 +129,7 @@ impl Default for ListenerConfig {
             header_timeout: Duration::from_secs(30),
             connections: 65_536,
             drain: Duration::from_secs(30),
+            cut: CancellationToken::new(),
         }
     }
 }

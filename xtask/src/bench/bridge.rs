@@ -40,7 +40,7 @@ pub(super) struct BridgeReport {
 pub(super) async fn measure(args: &BenchArgs, binary: &Path) -> anyhow::Result<BridgeReport> {
     let time = Duration::from_secs_f64(args.seconds);
     let mut pipes = Pipes::open(binary).await?;
-    let mut contenders = vec![servers::skep(binary, "skep run", &["run", "example", "--format", "json"])?];
+    let mut contenders = vec![servers::skep(binary, "skep run", &["run", "--foreground", "example", "--format", "json"])?];
     let stdio = format!("{} example", binary.display());
     for peer in &args.bridge_peer {
         contenders.push(servers::peer(peer, &[("{stdio}", &stdio)]).await?);
@@ -177,7 +177,7 @@ async fn own_start(binary: &Path) -> anyhow::Result<f64> {
 
 async fn cold_run(binary: &Path) -> anyhow::Result<f64> {
     let begun = Instant::now();
-    let server = servers::skep(binary, "cold", &["run", "example", "--format", "json"])?;
+    let server = servers::skep(binary, "cold", &["run", "--foreground", "example", "--format", "json"])?;
     Session::open(&server.url).await?.call("echo", serde_json::json!({"message": "x"})).await?;
     Ok(begun.elapsed().as_secs_f64() * 1000.0)
 }

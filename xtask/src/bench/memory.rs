@@ -39,7 +39,7 @@ pub(super) async fn measure(binary: &Path, sessions: &[usize]) -> anyhow::Result
         bail!("memory is measured at one number of sessions at least");
     };
     let bytes_per_session = (after.saturating_sub(before) * 1024) as f64 / (many - few).max(1) as f64;
-    let run = servers::skep(binary, "run", &["run", "example", "--format", "json"])?;
+    let run = servers::skep(binary, "run", &["run", "--foreground", "example", "--format", "json"])?;
     let idle_run_kb = usage::resident_kb(run.pid().expect("we started it"));
     Ok(MemoryReport { rows, bytes_per_session, idle_run_kb })
 }

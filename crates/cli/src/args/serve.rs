@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use proxy::forward::OnLoss;
 
 use super::{OutputFormat, duration};
 
@@ -31,18 +30,18 @@ pub(crate) struct ListenArgs {
     /// Serve /metrics on this address (port 0: a free one)
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
-    /// Threads that serve; default: one per core
+    /// Threads that serve; default: one per core. Only in the foreground
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Largest request body, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024 * 1024)]
-    pub(crate) max_body: usize,
-    /// How long a client may take to send the head of a request, and then its body
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "DURATION")]
-    pub(crate) read_timeout: Duration,
-    /// How long requests under way may go on when skep is told to stop
-    #[arg(long, value_parser = duration, default_value = "30s", value_name = "DURATION")]
-    pub(crate) drain: Duration,
+    /// Largest request body, in bytes; default: 8 MiB
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_body: Option<u64>,
+    /// How long a client may take to send the head of a request, and then its body; default: 30s
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) read_timeout: Option<Duration>,
+    /// How long requests under way may go on when the server is stopped; default: 30s
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) drain: Option<Duration>,
     /// How the endpoint is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: OutputFormat,
@@ -52,15 +51,15 @@ pub(crate) struct ListenArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sessions")]
 pub(crate) struct SessionArgs {
-    /// A session unused for this long ends; 0 is 2h
-    #[arg(long, value_parser = duration, default_value = "0", value_name = "DURATION")]
-    pub(crate) session_ttl: Duration,
-    /// A session this old ends however busy it is
-    #[arg(long, value_parser = duration, default_value = "7days", value_name = "DURATION")]
-    pub(crate) session_max_age: Duration,
-    /// Sessions at once
-    #[arg(long, default_value_t = 100_000, value_name = "N")]
-    pub(crate) max_sessions: usize,
+    /// A session unused for this long ends; 0, the default, is 2h
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) session_ttl: Option<Duration>,
+    /// A session this old ends however busy it is; default: 7days
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) session_max_age: Option<Duration>,
+    /// Sessions at once; default: 100000
+    #[arg(long, value_name = "N")]
+    pub(crate) max_sessions: Option<u32>,
     /// Keys that seal session ids, one per line in base64, the newest first; the same file on every replica.
     /// Default: a file of skep's own
     #[arg(long, env = "SKEP_SESSION_KEY_FILE", value_name = "FILE")]
@@ -116,15 +115,6 @@ pub(crate) enum LossPolicy {
     Strict,
 }
 
-impl From<LossPolicy> for OnLoss {
-    fn from(policy: LossPolicy) -> Self {
-        match policy {
-            LossPolicy::Rebuild => Self::Rebuild,
-            LossPolicy::Strict => Self::Strict,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum RunTransport {
     /// The command speaks MCP over stdin and stdout
@@ -145,11 +135,11 @@ pub(crate) enum ProxyMode {
 /// Arguments of `skep run`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  skep run example\n  skep run -- npx -y @modelcontextprotocol/server-everything stdio\n  skep run --name docs https://mcp.example.com/mcp\n  skep run --transport streamable-http --target-port 3001 -- node server.js"
+    after_help = "Examples:\n  skep run example\n  skep run -- npx -y @modelcontextprotocol/server-everything stdio\n  skep run --name docs https://mcp.example.com/mcp\n  skep run --transport streamable-http --target-port 3001 -- node server.js\n  skep run --foreground example"
 )]
 pub(crate) struct RunArgs {
     /// `example`, or the URL of a server that runs elsewhere
-    #[arg(value_name = "NAME|URL", required_unless_present = "command")]
+    #[arg(value_name = "NAME|URL", required_unless_present_any = ["command", "from_config"])]
     pub(crate) server: Option<String>,
     /// A command that is an MCP server, with its arguments; for `example`, more arguments of it
     #[arg(last = true, value_name = "CMD")]
@@ -190,28 +180,37 @@ pub(crate) struct RunArgs {
     /// One process for all sessions: for stdio servers that keep nothing per session
     #[arg(long)]
     pub(crate) shared: bool,
-    /// Processes of a stdio server kept ready for the next session
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) warm: usize,
-    /// Processes of a stdio server at once, the ready ones included
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub(crate) max_processes: usize,
+    /// Processes of a stdio server kept ready for the next session; default: 1
+    #[arg(long, value_name = "N")]
+    pub(crate) warm: Option<u32>,
+    /// Processes of a stdio server at once, the ready ones included; default: 100
+    #[arg(long, value_name = "N")]
+    pub(crate) max_processes: Option<u32>,
     /// A process of a stdio server is let go when its session was not used for this long, and started again when it is;
-    /// 0: never. The session stays
-    #[arg(long, value_parser = duration, default_value = "30min", value_name = "DURATION")]
-    pub(crate) sleep_after: Duration,
+    /// 0: never; default: 30min. The session stays
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) sleep_after: Option<Duration>,
     /// Memory in MiB that the processes of a stdio server may use together before those of unused sessions are let go
     #[arg(long, value_name = "MIB")]
     pub(crate) max_memory: Option<u64>,
-    /// How long a process may take to leave before it is killed
-    #[arg(long, value_parser = duration, default_value = "10s", value_name = "DURATION")]
-    pub(crate) grace: Duration,
+    /// How long a process may take to leave before it is killed; default: 10s
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) grace: Option<Duration>,
     /// Put before the paths that HTTP+SSE clients are told, for a reverse proxy in front that takes it away
     #[arg(long, default_value = "", value_name = "PATH")]
     pub(crate) endpoint_prefix: String,
-    /// Stay in the foreground; the only way there is yet
+    /// Stay in the foreground, without the daemon; nothing is kept when it ends
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Run what a RunConfig file says
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_config: Option<PathBuf>,
+    /// The group it belongs to; default: `default`
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+    /// A label KEY=VALUE (repeatable)
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
     #[command(flatten)]

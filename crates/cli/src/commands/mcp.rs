@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use manager::client::{self, CallOutcome, Category, ClientSettings, Listing};
+use manager::headers;
 
 use crate::args::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs, OutputFormat};
 use crate::exit::Outcome;
-use crate::headers;
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &McpArgs, printer: &Printer) -> anyhow::Result<Outcome> {

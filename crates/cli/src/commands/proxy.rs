@@ -1,19 +1,20 @@
 //! `skep proxy NAME` in front of servers that run elsewhere, and `skep proxy stdio` for clients that only speak stdio.
 
 use anyhow::{Context, bail};
+use manager::headers;
+use manager::plan;
 use manager::relay::{self, RelaySettings};
-use manager::target::HttpTarget;
-use manager::{ServeSettings, Target};
-use model::WorkloadName;
+use manager::target::HttpTransport;
+use model::{RunConfig, WorkloadName};
 use proxy::relay::RelayEnd;
 
+use super::configure;
 use super::serve::{self, Telling};
 use crate::args::{Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs};
-use crate::dirs;
 use crate::exit::Outcome;
-use crate::headers;
 use crate::printer::Printer;
 use crate::signals::StopSignals;
+use crate::surroundings;
 
 pub(crate) fn run(args: Box<ProxyArgs>, printer: &Printer) -> anyhow::Result<Outcome> {
     match args.command {
@@ -25,33 +26,18 @@ pub(crate) fn run(args: Box<ProxyArgs>, printer: &Printer) -> anyhow::Result<Out
 fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
     let telling =
         Telling { format: args.listen.format, mode: ProxyMode::StreamableHttp, notes: Vec::new(), printer };
-    let workers = args.listen.workers;
-    let settings = ServeSettings {
-        name: WorkloadName::new(&args.name.context("a name is required")?)?,
-        listen: serve::listen(&args.listen, args.port),
-        tools: serve::tools(&args.tools)?,
-        keys: serve::keys(&args.sessions),
-        store: serve::store(&args.sessions)?,
-        body: serve::body_limits(&args.listen),
-        sessions: serve::session_limits(&args.sessions),
-        on_loss: args.sessions.on_session_loss.into(),
-        resend: serve::resend(&args.sessions),
-        control: dirs::control().ok(),
-        sleep_after: None,
-        memory: None,
-        endpoint_prefix: String::new(),
-        drain: args.listen.drain,
-        allowed_hosts: args.listen.allowed_hosts,
-        allowed_origins: args.listen.allowed_origins,
-        target: Target::Remote(HttpTarget {
-            urls: args.target_uri,
-            transport: args.transport.into(),
-            headers: headers::parse(&args.remote.remote_forward_headers)?,
-            ca_file: args.remote.remote_ca_file,
-            stateless: args.remote.stateless,
-        }),
-    };
-    serve::serve(settings, workers, &telling)
+    let name = WorkloadName::new(&args.name.context("a name is required")?)?;
+    let mut config = RunConfig::new(&name);
+    let (url, more) = args.target_uri.split_first().context("--target-uri is required")?;
+    config.remote_url.clone_from(url);
+    config.skep_mut().more_urls = more.to_vec();
+    HttpTransport::from(args.transport).name().clone_into(&mut config.transport);
+    configure::listen(&mut config, &args.listen, args.port)?;
+    configure::sessions(&mut config, &args.sessions)?;
+    configure::tools(&mut config, &args.tools)?;
+    configure::remote(&mut config, &args.remote)?;
+    let settings = plan::settings(&config, &surroundings::here()?)?;
+    serve::serve(settings, args.listen.workers, &telling)
 }
 
 fn run_relay(args: &RelayArgs) -> anyhow::Result<Outcome> {

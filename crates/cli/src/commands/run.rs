@@ -1,54 +1,28 @@
 //! `skep run`: a server by name, by URL or by command.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use manager::target::{HttpTarget, HttpTransport};
-use manager::{ServeSettings, Target};
-use model::WorkloadName;
-use proxy::bridge::Mode;
+use manager::daemon::client::DaemonClient;
+use manager::plan::{self, OWN_PROGRAM};
+use manager::sessions::StoreSource;
+use model::label::Label;
+use model::run_config::{Isolation, Transport};
+use model::{Document, GroupName, RunConfig, WorkloadName};
 use url::Url;
-use workload::CommandSpec;
 
-use super::serve::{self, Telling};
+use super::serve::{self, Endpoint, Telling};
+use super::{configure, daemon};
 use crate::args::{ProxyMode, RunArgs, RunTransport};
-use crate::dirs;
 use crate::exit::Outcome;
 use crate::printer::Printer;
-use crate::{headers, names};
+use crate::{names, surroundings};
 
 /// The one server that is built in.
 const EXAMPLE: &str = "example";
 
-/// Variables that a command gets without being asked to: what programs need to find their way, and no secrets. The last
-/// letters may be left open with `*`.
-const PASSED_ON: [&str; 22] = [
-    "HOME",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "TERM",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "XDG_*",
-    // Without these nothing is reached from behind a company's proxy, or trusted.
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-];
-
-const NOT_ISOLATED: &str = "the server runs with your own rights; isolation is not in this version yet.";
+const NOT_ISOLATED: &str = "the server runs with your own rights";
 
 /// What is to be run, as the arguments say it.
 enum Source {
@@ -58,6 +32,70 @@ enum Source {
 }
 
 pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    let config = match &args.from_config {
+        Some(path) => read_config(path)?,
+        None => config_of(args)?,
+    };
+    let checked = config.checked()?;
+    let mode = match checked.proxy_mode {
+        Transport::Sse => ProxyMode::Sse,
+        Transport::Stdio | Transport::StreamableHttp => ProxyMode::StreamableHttp,
+    };
+    let is_ours = config.skep.as_ref().is_some_and(|skep| skep.command == OWN_PROGRAM);
+    let notes = match checked.isolation {
+        Isolation::None if config.remote_url.is_empty() && !is_ours => vec![NOT_ISOLATED.to_owned()],
+        _ => Vec::new(),
+    };
+    let telling = Telling { format: args.listen.format, mode, notes, printer };
+    if args.foreground {
+        let settings = plan::settings(&config, &surroundings::here()?)?;
+        return serve::serve(settings, args.listen.workers, &telling);
+    }
+    refuse_what_is_not_kept(args, &config)?;
+    detached(&config, &telling)
+}
+
+/// Hands the configuration to the daemon.
+fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome> {
+    let view = daemon::ask(async |daemon: DaemonClient| Ok(daemon.run(config.to_text()).await?))?;
+    let how_to_stop = format!("`skep stop {name}` stops it, `skep logs {name}` shows what it says.", name = view.name);
+    let metrics_url = None;
+    let endpoint = Endpoint {
+        name: &view.name,
+        url: &view.url,
+        transport: telling.transport(),
+        pid: daemon::ask(async |daemon: DaemonClient| Ok(daemon.view().await?))?.pid,
+        metrics_url,
+    };
+    telling.endpoint(&endpoint, &how_to_stop)?;
+    Ok(Outcome::Done)
+}
+
+/// What the daemon cannot do, and what may not stand in a file.
+fn refuse_what_is_not_kept(args: &RunArgs, config: &RunConfig) -> anyhow::Result<()> {
+    if args.listen.workers.is_some() {
+        bail!("--workers is for --foreground: the daemon's threads serve all servers");
+    }
+    if args.inherit_env {
+        bail!("--inherit-env is for --foreground: the daemon's environment is not this one; name variables with --env");
+    }
+    let store = config.skep.as_ref().map_or("", |skep| &*skep.session_store);
+    if let Ok(StoreSource::Redis(url)) = StoreSource::parse(store)
+        && url.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
+    {
+        bail!("--store has a password in it, which would be kept in a file in clear: use --foreground for such a store");
+    }
+    Ok(())
+}
+
+fn read_config(path: &Path) -> anyhow::Result<RunConfig> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
+    RunConfig::parse(&text).with_context(|| format!("{} is not a RunConfig", path.display()))
+}
+
+/// The arguments as a RunConfig.
+fn config_of(args: &RunArgs) -> anyhow::Result<RunConfig> {
     let source = Source::of(args)?;
     let name = match (&args.name, &source) {
         (Some(name), _) => WorkloadName::new(name)?,
@@ -65,34 +103,68 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         (None, Source::Url(url)) => names::of_url(url),
         (None, Source::Command) => names::of_command(&args.command),
     };
-    let target = target(args, &source)?;
-    let mode =
-        if matches!(target, Target::Stdio { .. }) { args.proxy_mode } else { ProxyMode::StreamableHttp };
-    let notes = match source {
-        Source::Command => vec![NOT_ISOLATED],
-        Source::Example | Source::Url(_) => Vec::new(),
+    let mut config = RunConfig::new(&name);
+    config.group = GroupName::new(args.group.as_deref().unwrap_or(GroupName::DEFAULT))?.as_str().to_owned();
+    for text in &args.label {
+        let label = Label::parse(text)?;
+        config.container_labels.insert(label.key().to_owned(), label.value().to_owned());
+    }
+    configure::listen(&mut config, &args.listen, args.proxy_port)?;
+    configure::sessions(&mut config, &args.sessions)?;
+    configure::tools(&mut config, &args.tools)?;
+    configure::remote(&mut config, &args.remote)?;
+    config.endpoint_prefix.clone_from(&args.endpoint_prefix);
+    what(&mut config, args, &source)?;
+    Ok(config)
+}
+
+/// What is run and how it is spoken to.
+fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Result<()> {
+    let transport = match (source, args.transport) {
+        (Source::Url(_), Some(RunTransport::Stdio)) => bail!("a URL is not spoken to over stdio"),
+        (Source::Url(_), None) | (_, Some(RunTransport::StreamableHttp)) => Transport::StreamableHttp,
+        (_, Some(RunTransport::Sse)) => Transport::Sse,
+        (_, None | Some(RunTransport::Stdio)) => Transport::Stdio,
     };
-    let telling = Telling { format: args.listen.format, mode, notes, printer };
-    let settings = ServeSettings {
-        name,
-        target,
-        listen: serve::listen(&args.listen, args.proxy_port),
-        allowed_hosts: args.listen.allowed_hosts.clone(),
-        allowed_origins: args.listen.allowed_origins.clone(),
-        tools: serve::tools(&args.tools)?,
-        keys: serve::keys(&args.sessions),
-        store: serve::store(&args.sessions)?,
-        body: serve::body_limits(&args.listen),
-        sessions: serve::session_limits(&args.sessions),
-        on_loss: args.sessions.on_session_loss.into(),
-        resend: serve::resend(&args.sessions),
-        control: dirs::control().ok(),
-        sleep_after: Some(args.sleep_after).filter(|after| !after.is_zero()),
-        memory: args.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
-        endpoint_prefix: endpoint_prefix(&args.endpoint_prefix)?,
-        drain: args.listen.drain,
+    transport.as_str().clone_into(&mut config.transport);
+    if transport == Transport::Stdio {
+        let mode = match args.proxy_mode {
+            ProxyMode::StreamableHttp => Transport::StreamableHttp,
+            ProxyMode::Sse => Transport::Sse,
+        };
+        mode.as_str().clone_into(&mut config.proxy_mode);
+    }
+    if let Source::Url(url) = source {
+        config.remote_url = url.to_string();
+        return Ok(());
+    }
+    if transport != Transport::Stdio {
+        config.target_port = args.target_port.filter(|port| *port > 0).context(
+            "--target-port says where a command that serves HTTP listens; it is required with this --transport",
+        )?;
+        config.target_host = args.target_host.to_string();
+    }
+    config.env_vars = environment(args)?;
+    let skep = config.skep_mut();
+    let (program, words) = match source {
+        Source::Example => (OWN_PROGRAM, [&[EXAMPLE.to_owned()], &*args.command].concat()),
+        _ => {
+            let (program, words) = args.command.split_first().context("a command is required behind --")?;
+            (program.as_str(), words.to_vec())
+        }
     };
-    serve::serve(settings, args.listen.workers, &telling)
+    (skep.command, skep.args) = (program.to_owned(), words);
+    Isolation::None.as_str().clone_into(&mut skep.isolation);
+    skep.search_path = std::env::var("PATH").unwrap_or_default();
+    skep.target_path = args.target_path.clone().unwrap_or_default();
+    skep.inherit_env = args.inherit_env;
+    // The daemon is elsewhere.
+    let cwd = args.cwd.clone().map_or_else(std::env::current_dir, Ok).context("the working directory is gone")?;
+    skep.cwd = configure::whole_path(&cwd)?;
+    skep.shared = args.shared;
+    (skep.warm, skep.max_processes, skep.max_memory) = (args.warm, args.max_processes, args.max_memory);
+    (skep.sleep_after, skep.grace) = (configure::written(args.sleep_after), configure::written(args.grace));
+    Ok(())
 }
 
 impl Source {
@@ -130,96 +202,17 @@ fn launcher(scheme: &str) -> Option<&'static str> {
     }
 }
 
-fn target(args: &RunArgs, source: &Source) -> anyhow::Result<Target> {
-    let http = |urls: Vec<String>, transport: HttpTransport| -> anyhow::Result<HttpTarget> {
-        Ok(HttpTarget {
-            urls,
-            transport,
-            headers: headers::parse(&args.remote.remote_forward_headers)?,
-            ca_file: args.remote.remote_ca_file.clone(),
-            stateless: args.remote.stateless,
-        })
-    };
-    if let Source::Url(url) = source {
-        let transport = match args.transport {
-            None | Some(RunTransport::StreamableHttp) => HttpTransport::StreamableHttp,
-            Some(RunTransport::Sse) => HttpTransport::Sse,
-            Some(RunTransport::Stdio) => bail!("a URL is not spoken to over stdio"),
-        };
-        return Ok(Target::Remote(http(vec![url.to_string()], transport)?));
-    }
-    let transport = match args.transport {
-        None | Some(RunTransport::Stdio) => {
-            let mode = match args.shared {
-                true => Mode::Shared,
-                false => Mode::PerSession { warm: args.warm, max_children: args.max_processes },
-            };
-            return Ok(Target::Stdio { command: command(args, source, &[])?, mode, grace: args.grace });
-        }
-        Some(RunTransport::StreamableHttp) => HttpTransport::StreamableHttp,
-        Some(RunTransport::Sse) => HttpTransport::Sse,
-    };
-    let Some(port) = args.target_port.filter(|port| *port > 0) else {
-        bail!(
-            "--target-port says where a command that serves HTTP listens; it is required with this --transport"
-        );
-    };
-    let (word, path) = match transport {
-        HttpTransport::StreamableHttp => ("streamable-http", "/mcp"),
-        HttpTransport::Sse => ("sse", "/sse"),
-    };
-    let path = args.target_path.as_deref().unwrap_or(path);
-    let url = format!("http://{}{path}", std::net::SocketAddr::new(args.target_host, port));
-    let told = [
-        ("MCP_TRANSPORT", word.to_owned()),
-        ("MCP_HOST", args.target_host.to_string()),
-        ("MCP_PORT", port.to_string()),
-        ("FASTMCP_PORT", port.to_string()),
-    ];
-    let mut command_args = Vec::new();
-    if matches!(source, Source::Example) {
-        command_args.push(format!("--http={}", std::net::SocketAddr::new(args.target_host, port)));
-    }
-    let command =
-        command(args, source, &command_args)?.with_env(told.map(|(name, value)| (name.to_owned(), value)))?;
-    Ok(Target::Server { command, http: http(vec![url], transport)?, grace: args.grace })
-}
-
-/// The command with its environment: what is passed on, then the file, then the flags.
-fn command(args: &RunArgs, source: &Source, more: &[String]) -> anyhow::Result<CommandSpec> {
-    let command = if matches!(source, Source::Example) {
-        let skep = std::env::current_exe().context("skep cannot find its own program file")?;
-        let words = std::iter::once(EXAMPLE.to_owned())
-            .chain(args.command.iter().cloned())
-            .chain(more.iter().cloned());
-        CommandSpec::new(skep, words)?
-    } else {
-        let (program, words) = args.command.split_first().context("a command is required behind --")?;
-        CommandSpec::new(program, words)?
-    };
-    let mut env: Vec<(String, String)> = Vec::new();
-    if !args.inherit_env {
-        env.extend(std::env::vars().filter(|(name, _)| is_passed_on(name)));
-    }
+/// What the file says, then what the flags say.
+fn environment(args: &RunArgs) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut variables = BTreeMap::new();
     if let Some(path) = &args.env_file {
-        env.extend(read_env_file(path)?);
+        variables.extend(read_env_file(path)?);
     }
     for text in &args.env {
-        env.push(read_variable(text)?);
+        let (name, value) = read_variable(text)?;
+        variables.insert(name, value);
     }
-    let command = if args.inherit_env { command } else { command.with_clear_env() };
-    let command = command.with_env(env)?;
-    Ok(match &args.cwd {
-        Some(cwd) => command.with_cwd(cwd)?,
-        None => command,
-    })
-}
-
-fn is_passed_on(name: &str) -> bool {
-    PASSED_ON.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == *pattern,
-    })
+    Ok(variables)
 }
 
 fn read_variable(text: &str) -> anyhow::Result<(String, String)> {
@@ -261,13 +254,6 @@ fn unquoted(value: &str) -> &str {
     inside('"').or_else(|| inside('\'')).unwrap_or(value)
 }
 
-fn endpoint_prefix(text: &str) -> anyhow::Result<String> {
-    if text.is_empty() || text.starts_with('/') {
-        return Ok(text.trim_end_matches('/').to_owned());
-    }
-    bail!("--endpoint-prefix is a path: it begins with /")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,19 +273,5 @@ mod tests {
         assert_eq!(read, expect.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let error = format!("{:#}", parse_env_file("A=1\nsk-secret\n").unwrap_err());
         assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn secrets_are_not_passed_on_unasked() {
-        for (name, expect) in [
-            ("PATH", true),
-            ("LC_ALL", true),
-            ("XDG_CACHE_HOME", true),
-            ("AWS_SECRET_ACCESS_KEY", false),
-            ("GITHUB_TOKEN", false),
-            ("PATHS", false),
-        ] {
-            assert_eq!(is_passed_on(name), expect, "{name}");
-        }
     }
 }

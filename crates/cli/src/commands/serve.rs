@@ -1,31 +1,17 @@
-//! What `run` and `proxy` have in common: the settings that both have flags for, and the life of what they serve.
+//! A server in the foreground: told where it is, then served until it is told to stop.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use manager::keys::KeySource;
-use manager::serve::Listen;
-use manager::sessions::StoreSource;
 use manager::target::HttpTransport;
 use manager::{ServeSettings, Serving};
-use middleware::limits::BodyLimits;
-use middleware::tools::{ToolOverride, ToolPolicy};
-use proxy::ResendPolicy;
 use proxy::listener::Workers;
-use proxy::session::Limits;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::args::{ListenArgs, OutputFormat, ProxyMode, SessionArgs, ToolArgs};
-use crate::dirs;
+use crate::args::{OutputFormat, ProxyMode};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::signals::StopSignals;
-
-/// Sessions unused for this long end where nothing else is said.
-const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 impl From<ProxyMode> for HttpTransport {
     fn from(mode: ProxyMode) -> Self {
@@ -36,89 +22,15 @@ impl From<ProxyMode> for HttpTransport {
     }
 }
 
-pub(super) fn listen(args: &ListenArgs, port: u16) -> Listen {
-    Listen {
-        host: args.host.clone(),
-        port,
-        tls: args.tls_cert.clone().zip(args.tls_key.clone()),
-        metrics: args.metrics,
-        header_timeout: args.read_timeout,
-    }
-}
-
-pub(super) fn body_limits(args: &ListenArgs) -> BodyLimits {
-    BodyLimits { size: args.max_body, time: args.read_timeout }
-}
-
-pub(super) fn session_limits(args: &SessionArgs) -> Limits {
-    let idle = if args.session_ttl.is_zero() { DEFAULT_IDLE } else { args.session_ttl };
-    Limits { idle, age: args.session_max_age, sessions: args.max_sessions, ..Limits::default() }
-}
-
-/// The file that was named, or one in the state directory. Without a place for it, keys live as long as the process.
-pub(super) fn keys(args: &SessionArgs) -> KeySource {
-    if let Some(path) = &args.session_key_file {
-        return KeySource::Given(path.clone());
-    }
-    let own = dirs::state().map(|state| KeySource::Own(state.join("session.keys")));
-    let usable = own.and_then(|own| own.load().map(|_| own.clone()).map_err(Into::into));
-    usable.unwrap_or_else(|error: anyhow::Error| {
-        tracing::warn!(
-            error = format!("{error:#}"),
-            "session keys are not kept: sessions end with this process"
-        );
-        KeySource::Fresh
-    })
-}
-
-pub(super) fn resend(args: &SessionArgs) -> Arc<ResendPolicy> {
-    Arc::new(ResendPolicy::new(args.resend_tool.iter().cloned(), args.trust_annotations))
-}
-
-/// The place that was named, or a file in the state directory.
-pub(super) fn store(args: &SessionArgs) -> anyhow::Result<StoreSource> {
-    Ok(match &args.store {
-        Some(text) => StoreSource::parse(text)?,
-        None => dirs::state().map_or(StoreSource::Memory, |state| StoreSource::Own(state.join("sessions"))),
-    })
-}
-
-/// The file of `--tools-override`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OverrideFile {
-    #[serde(rename = "toolsOverride")]
-    tools_override: BTreeMap<String, ToolOverride>,
-}
-
-pub(super) fn tools(args: &ToolArgs) -> anyhow::Result<Option<Arc<ToolPolicy>>> {
-    if args.tools.is_empty() && args.tools_override.is_none() {
-        return Ok(None);
-    }
-    let overrides = match &args.tools_override {
-        Some(path) => read_overrides(path)?,
-        None => BTreeMap::new(),
-    };
-    Ok(Some(Arc::new(ToolPolicy::new(&args.tools, overrides)?)))
-}
-
-fn read_overrides(path: &Path) -> anyhow::Result<BTreeMap<String, ToolOverride>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
-    let file: OverrideFile = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a tool override file", path.display()))?;
-    Ok(file.tools_override)
-}
-
 /// What a client needs to know to connect.
 #[derive(Serialize)]
-struct Endpoint<'a> {
-    name: &'a str,
-    url: &'a str,
-    transport: &'static str,
-    pid: u32,
+pub(super) struct Endpoint<'a> {
+    pub(super) name: &'a str,
+    pub(super) url: &'a str,
+    pub(super) transport: &'static str,
+    pub(super) pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metrics_url: Option<String>,
+    pub(super) metrics_url: Option<String>,
 }
 
 /// How the endpoint is told.
@@ -126,33 +38,44 @@ pub(super) struct Telling<'a> {
     pub(super) format: OutputFormat,
     pub(super) mode: ProxyMode,
     /// What should be known about it, a line each.
-    pub(super) notes: Vec<&'static str>,
+    pub(super) notes: Vec<String>,
     pub(super) printer: &'a Printer,
 }
 
 impl Telling<'_> {
     fn tell(&self, name: &str, serving: &Serving) -> anyhow::Result<()> {
-        let (url, transport) = match self.mode {
-            ProxyMode::StreamableHttp => (serving.url().to_owned(), "streamable-http"),
-            ProxyMode::Sse => (serving.sse_url().to_owned(), "sse"),
+        let url = match self.mode {
+            ProxyMode::StreamableHttp => serving.url(),
+            ProxyMode::Sse => serving.sse_url(),
         };
         let metrics_url = serving.metrics_address().map(|address| format!("http://{address}/metrics"));
-        let endpoint = Endpoint { name, url: &url, transport, pid: std::process::id(), metrics_url };
+        self.endpoint(&Endpoint { name, url, transport: self.transport(), pid: std::process::id(), metrics_url }, "Ctrl-C stops it.")
+    }
+
+    pub(super) fn transport(&self) -> &'static str {
+        match self.mode {
+            ProxyMode::StreamableHttp => "streamable-http",
+            ProxyMode::Sse => "sse",
+        }
+    }
+
+    pub(super) fn endpoint(&self, endpoint: &Endpoint<'_>, how_to_stop: &str) -> anyhow::Result<()> {
         if self.format == OutputFormat::Json {
             // One line: whoever reads it waits for its end.
-            return self.printer.data(&(serde_json::to_string(&endpoint)? + "\n"));
+            return self.printer.data(&(serde_json::to_string(endpoint)? + "\n"));
         }
+        let Endpoint { name, url, .. } = endpoint;
         self.printer.data(&format!("{name} is served at {url}\n"))?;
         let kind = if self.mode == ProxyMode::Sse { "sse" } else { "http" };
-        let entry = serde_json::json!({"mcpServers": {name: {"type": kind, "url": url}}});
+        let entry = serde_json::json!({"mcpServers": {*name: {"type": kind, "url": url}}});
         self.printer.say(&format!("\n  in a client's configuration:  {entry}"));
         self.printer
             .say(&format!("  in Claude Code:               claude mcp add --transport {kind} {name} {url}"));
-        self.printer.say(&format!("  in another terminal:          skep mcp list --server {url}"));
+        self.printer.say(&format!("  what it offers:               skep mcp list --server {url}"));
         if let Some(url) = &endpoint.metrics_url {
             self.printer.say(&format!("  metrics:                      {url}"));
         }
-        self.printer.say("  Ctrl-C stops it.");
+        self.printer.say(&format!("  {how_to_stop}"));
         for note in &self.notes {
             self.printer.say(&format!("  Note: {note}"));
         }

@@ -14,7 +14,7 @@ use crate::printer::Printer;
 pub(crate) fn run(args: &SessionsArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let controls = Controls::find(&dirs::control()?, args.name.as_deref())?;
+        let controls = Controls::find(&dirs::folders()?.control(), args.name.as_deref())?;
         match &args.command {
             SessionsCommand::List { format } => list(&controls, *format, printer).await,
             SessionsCommand::Show { id, format } => {

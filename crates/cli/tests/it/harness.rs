@@ -30,7 +30,7 @@ pub(crate) fn example(instance: &str) -> (Program, String) {
 
 /// `skep run`, with more arguments.
 pub(crate) fn run(args: &[&str]) -> (Program, String) {
-    skep(&[&["run", "--format", "json"], args].concat())
+    skep(&[&["run", "--foreground", "--format", "json"], args].concat())
 }
 
 /// `skep proxy` in front of these, with more arguments.

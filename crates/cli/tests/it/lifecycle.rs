@@ -12,16 +12,17 @@ use crate::harness::{children, is_alive, output, run, until};
 #[test]
 fn a_command_that_cannot_start_says_why() {
     for (args, parts) in [
-        (&["run", "--", "no-such-program-anywhere"][..], &["no program named", "PATH"][..]),
-        (&["run", "--", "/no/such/file"], &["no program at /no/such/file"]),
-        (&["run", "--cwd", "/no/such/folder", "--", "cat"], &["/no/such/folder", "cannot be entered"]),
+        (&["run", "--foreground", "--", "no-such-program-anywhere"][..], &["no program named", "PATH"][..]),
+        (&["run", "--foreground", "--", "/no/such/file"], &["no program at /no/such/file"]),
+        (&["run", "--foreground", "--cwd", "/no/such/folder", "--", "cat"], &["/no/such/folder", "cannot be entered"]),
         (
-            &["run", "--", "sh", "-c", "echo first; echo the database is away >&2; exit 3"],
+            &["run", "--foreground", "--", "sh", "-c", "echo first; echo the database is away >&2; exit 3"],
             &["exited with status 3", "the database is away"],
         ),
         (
             &[
                 "run",
+                "--foreground",
                 "--transport",
                 "streamable-http",
                 "--target-port",
@@ -46,19 +47,19 @@ fn a_command_that_cannot_start_says_why() {
 #[test]
 fn arguments_that_make_no_sense_are_explained() {
     for (args, part) in [
-        (&["run", "time"][..], "there is no server named \"time\""),
-        (&["run", "npx://some-package"], "skep run -- npx -y some-package"),
-        (&["run", "ftp://x/"], "http or https"),
-        (&["run", "--name", "a b", "example"], "is not a workload name"),
-        (&["run", "--transport", "sse", "--", "cat"], "--target-port"),
-        (&["run", "--env", "NO_SUCH_VARIABLE_HERE", "--", "cat"], "no such variable"),
-        (&["run", "--allowed-origins", "nonsense", "example"], "is not an origin"),
-        (&["run", "--host", "no.such.host.invalid", "example"], "no.such.host.invalid"),
+        (&["run", "--foreground", "time"][..], "there is no server named \"time\""),
+        (&["run", "--foreground", "npx://some-package"], "skep run -- npx -y some-package"),
+        (&["run", "--foreground", "ftp://x/"], "http or https"),
+        (&["run", "--foreground", "--name", "a b", "example"], "is not a workload name"),
+        (&["run", "--foreground", "--transport", "sse", "--", "cat"], "--target-port"),
+        (&["run", "--foreground", "--env", "NO_SUCH_VARIABLE_HERE", "--", "cat"], "no such variable"),
+        (&["run", "--foreground", "--allowed-origins", "nonsense", "example"], "is not an origin"),
+        (&["run", "--foreground", "--host", "no.such.host.invalid", "example"], "no.such.host.invalid"),
         (&["proxy", "x", "--target-uri", "localhost:1"], "scheme must be http or https"),
         (&["proxy", "x", "--target-uri", "http://no.such.host.invalid/mcp"], "no.such.host.invalid"),
         (&["proxy", "x", "--target-uri", "http://u:secret@h/mcp"], "user name or password"),
-        (&["run", "--session-key-file", "/no/such/key", "example"], "openssl rand"),
-        (&["run", "--tools-override", "/no/such/file", "example"], "could not be read"),
+        (&["run", "--foreground", "--session-key-file", "/no/such/key", "example"], "openssl rand"),
+        (&["run", "--foreground", "--tools-override", "/no/such/file", "example"], "could not be read"),
     ] {
         let (_, err, code) = output(args);
         assert_eq!(code, Some(1), "{args:?}: {err}");
@@ -71,7 +72,7 @@ fn arguments_that_make_no_sense_are_explained() {
 async fn a_port_in_use_is_said_to_be() {
     let (_skep, url) = run(&["example"]);
     let port = url.rsplit_once(':').unwrap().1.trim_end_matches("/mcp").to_owned();
-    let (_, err, code) = output(&["run", "example", "--port", &port]);
+    let (_, err, code) = output(&["run", "--foreground", "example", "--port", &port]);
     assert_eq!(code, Some(1));
     assert!(err.contains("is in use") && err.contains("port 0"), "{err}");
 }
@@ -137,6 +138,7 @@ async fn a_command_gets_the_environment_and_directory_it_was_given() {
         r#"printf '%s|%s|%s|%s|%s' "$FROM_FILE" "$BOTH" "$GITHUB_TOKEN" "$PASSED" "$PWD" >&2; exit 9"#;
     let mut command = crate::harness::command(&[
         "run",
+        "--foreground",
         "--env-file",
         file.to_str().unwrap(),
         "--env",

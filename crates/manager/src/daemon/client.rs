@@ -139,12 +139,13 @@ impl DaemonClient {
         self.ask(Method::POST, &path(name, "/start"), Bytes::new(), LONG_PATIENCE).await
     }
 
-    /// Stops one, and it stays stopped.
+    /// Stops one, and it stays stopped. Requests under way may take so long.
     ///
     /// # Errors
     /// [`AskError`].
-    pub async fn stop_workload(&self, name: &str) -> Result<WorkloadView, AskError> {
-        self.ask(Method::POST, &path(name, "/stop"), Bytes::new(), LONG_PATIENCE).await
+    pub async fn stop_workload(&self, name: &str, drain: Duration) -> Result<WorkloadView, AskError> {
+        let what = format!("/stop?timeout={}", drain.as_secs());
+        self.ask(Method::POST, &path(name, &what), Bytes::new(), LONG_PATIENCE).await
     }
 
     /// Stops one and starts it again.

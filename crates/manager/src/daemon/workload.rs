@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use model::workload::{Status, StatusRecord};
+use model::run_config::{Run, Source, Transport};
 use model::{RunConfig, Timestamp, WorkloadName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, sleep_until};
@@ -65,7 +66,7 @@ impl WorkloadHandle {
             }
             Beginning::Found(Some(record)) => record.clone(),
         };
-        let view = view(&name, &config, &record, None);
+        let view = view(&name, &config, &record, Timestamp::default());
         let (told, view) = watch::channel(view);
         let task = WorkloadTask {
             name,
@@ -74,6 +75,7 @@ impl WorkloadHandle {
             site: Arc::clone(site),
             serving: None,
             is_ready: false,
+            started_at: Timestamp::default(),
             late_at: Instant::now(),
             waiting: Vec::new(),
             told,
@@ -87,9 +89,9 @@ impl WorkloadHandle {
         self.view.borrow().clone()
     }
 
-    /// Whether both lead to the same task.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.orders.same_channel(&other.orders)
+    /// Whether this is what its task shows.
+    pub(super) fn shows(&self, view: &watch::Receiver<WorkloadView>) -> bool {
+        self.view.same_channel(view)
     }
 
     /// Has something done, and waits until it is.
@@ -110,6 +112,8 @@ struct WorkloadTask {
     site: Arc<Site>,
     serving: Option<Serving>,
     is_ready: bool,
+    /// Since when it runs.
+    started_at: Timestamp,
     /// When those who wait for it are answered, ready or not.
     late_at: Instant,
     waiting: Vec<Reply>,
@@ -268,11 +272,11 @@ impl WorkloadTask {
 
     async fn stop(&mut self, drain: Option<Duration>) -> Result<WorkloadView, Problem> {
         self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was stopped meanwhile")));
-        if self.serving.is_some() {
+        if self.record.status != Status::Stopped {
             self.become_(Status::Stopping, "").await;
             self.put_down(drain).await;
+            self.become_(Status::Stopped, "").await;
         }
-        self.become_(Status::Stopped, "").await;
         Ok(self.view())
     }
 
@@ -289,11 +293,11 @@ impl WorkloadTask {
         let port = serving.address().port();
         if self.config.port != port {
             self.config.port = port;
-            if let Err(problem) = self.site.files.replace(&self.name, &self.config).await {
+            if let Err(problem) = self.site.files.keep_port(&self.name, port).await {
                 tracing::warn!(workload.name = %self.name, %problem, "its port will be another one next time");
             }
         }
-        self.serving = Some(serving);
+        (self.serving, self.started_at) = (Some(serving), SystemTime::now().into());
         self.tell();
     }
 
@@ -301,6 +305,7 @@ impl WorkloadTask {
     async fn put_down(&mut self, drain: Option<Duration>) {
         self.is_ready = false;
         let Some(serving) = self.serving.take() else { return };
+        self.started_at = Timestamp::default();
         let stopped = serving.stop_within(drain).await;
         if stopped.cut_connections > 0 || stopped.left_processes > 0 {
             let (connections, processes) = (stopped.cut_connections, stopped.left_processes);
@@ -343,23 +348,21 @@ impl WorkloadTask {
 
     /// Writes down and tells what it is now.
     async fn become_(&mut self, status: Status, context: &str) {
-        if !self.record.status.may_become(status) {
-            tracing::error!(workload.name = %self.name, from = %self.record.status, to = %status, "not a transition");
+        let process = self.serving.as_ref().map_or(0, |_| std::process::id());
+        match self.site.files.keep_status(&self.name, status, context, process).await {
+            Ok(record) => self.record = record,
+            Err(problem) => {
+                tracing::error!(workload.name = %self.name, %problem, "what it is now is not kept");
+                self.record.status = status;
+                context.clone_into(&mut self.record.status_context);
+            }
         }
-        let started = matches!(status, Status::Running) && self.record.status != status;
-        self.record.status = status;
-        context.clone_into(&mut self.record.status_context);
-        self.record.updated_at = SystemTime::now().into();
-        self.record.process_id = self.serving.as_ref().map_or(0, |_| i64::from(std::process::id()));
-        if let Err(problem) = self.site.files.keep_status(&self.name, &self.record).await {
-            tracing::warn!(workload.name = %self.name, %problem, "its status is not kept");
-        }
-        tracing::info!(workload.name = %self.name, status = %status, context, started, "workload");
+        tracing::info!(workload.name = %self.name, %status, context, "workload");
         self.tell();
     }
 
     fn view(&self) -> WorkloadView {
-        view(&self.name, &self.config, &self.record, self.serving.as_ref())
+        view(&self.name, &self.config, &self.record, self.started_at.clone())
     }
 
     fn tell(&self) {
@@ -387,5 +390,60 @@ async fn failed(serving: Option<&Serving>) -> String {
     match serving {
         Some(serving) => serving.failed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What is told of a workload.
+fn view(name: &WorkloadName, config: &RunConfig, record: &StatusRecord, started_at: Timestamp) -> WorkloadView {
+    let checked = config.checked();
+    let run = checked.as_ref().ok();
+    let proxy_mode = run.map_or(Transport::StreamableHttp, |run| run.proxy_mode);
+    let user_labels = run.into_iter().flat_map(|run| &run.labels);
+    WorkloadView {
+        name: name.as_str().to_owned(),
+        package: run.map_or_else(|| config.image.clone(), package),
+        url: url(name, config, proxy_mode),
+        port: config.port,
+        transport_type: config.transport.clone(),
+        proxy_mode: proxy_mode.as_str().to_owned(),
+        status: record.status,
+        status_context: record.status_context.clone(),
+        created_at: record.created_at.clone(),
+        labels: user_labels.map(|label| (label.key().to_owned(), label.value().to_owned())).collect(),
+        group: run.map_or_else(|| config.group.clone(), |run| run.group.as_str().to_owned()),
+        tools: config.tools_filter.clone(),
+        remote: !config.remote_url.is_empty(),
+        started_at,
+    }
+}
+
+/// What is run, in a few words.
+fn package(run: &Run) -> String {
+    match &run.source {
+        Source::Image(image) => image.clone(),
+        Source::Remote(_) => "remote".to_owned(),
+        // What launches it and what that launches; arguments behind may be private.
+        Source::Command { program, args } => {
+            let words = args.iter().take_while(|word| !word.contains('=')).take(2).cloned();
+            std::iter::once(program.clone()).chain(words).collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+/// The endpoint for clients on this machine; nothing as long as there is no port.
+fn url(name: &WorkloadName, config: &RunConfig, proxy_mode: Transport) -> String {
+    if config.port == 0 {
+        return String::new();
+    }
+    let host = match &*config.host {
+        "" | "0.0.0.0" | "::" | "localhost" => "127.0.0.1",
+        host => host,
+    };
+    let tls = config.skep.as_ref().is_some_and(|skep| !skep.tls_cert.is_empty());
+    let scheme = if tls { "https" } else { "http" };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match proxy_mode {
+        Transport::Sse => format!("{scheme}://{host}:{}/sse#{name}", config.port),
+        Transport::Stdio | Transport::StreamableHttp => format!("{scheme}://{host}:{}/mcp", config.port),
     }
 }

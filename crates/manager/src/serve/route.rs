@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
+use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, RestartPolicy, State, Supervisor};
 
 use super::{ServeSettings, StartError, client_tls, endpoints};
@@ -127,7 +128,7 @@ impl Making<'_> {
     }
 
     fn stdio(&self, command: &CommandSpec, mode: Mode, grace: Duration) -> Result<Route, StartError> {
-        let log = LogTail::new(self.settings.name.as_str());
+        let log = self.log()?;
         let target = command.program().to_string_lossy().into_owned();
         let connect =
             ProcessConnect::new(command.clone(), log, grace, self.processes.clone(), DEFAULT_MAX_MESSAGE);
@@ -153,13 +154,22 @@ impl Making<'_> {
                 Some((EndpointTarget::Address(ip), port)) => SocketAddr::new(ip, port),
                 _ => return Err(StartError::NoUrl),
             };
-        let log = LogTail::new(self.settings.name.as_str());
+        let log = self.log()?;
         let policy = RestartPolicy { grace, ..RestartPolicy::default() };
         let supervisor = Supervisor::start(command.clone(), log, policy, self.processes);
         let state = supervisor.state();
         let supervisor = Arc::new(Mutex::new(Some(supervisor)));
         let end = End::Supervised { state, listens, supervisor };
         Ok(Route { kind, transport: http.transport.name(), grace, end })
+    }
+
+    fn log(&self) -> Result<LogTail, StartError> {
+        let log = LogTail::new(self.settings.name.as_str());
+        if let Some(path) = &self.settings.log_file {
+            let file = LogFile::open(path);
+            log.keep_in(file.map_err(|source| StartError::File { path: path.clone(), source })?);
+        }
+        Ok(log)
     }
 
     async fn http(&self, http: &HttpTarget) -> Result<Kind, StartError> {

@@ -153,8 +153,14 @@ members! {
         cwd: String,
         /// Pass on the whole environment, not only the variables that hold no secrets.
         inherit_env: bool,
+        /// What `PATH` is for it, where that is not the daemon's own.
+        search_path: String,
         /// The path at which a server that serves HTTP has its endpoint.
         target_path: String,
+        /// Where more instances of a remote server are.
+        more_urls: Vec<String>,
+        /// PEM certificates to verify a remote server with, instead of the system's.
+        remote_ca_file: String,
         /// One process for all sessions.
         shared: bool,
         /// Processes kept ready.
@@ -173,7 +179,22 @@ members! {
         /// Tools that may be called again when the outcome is unknown.
         resend_tools: Vec<String>,
         trust_annotations: bool,
+        /// The file of the keys that seal session ids.
+        session_key_file: String,
+        /// Where sessions are kept, without a password.
+        session_store: String,
         allowed_hosts: Vec<String>,
+        /// PEM files of the endpoint's certificate chain and its key.
+        tls_cert: String,
+        tls_key: String,
+        /// The address of `/metrics`.
+        metrics: String,
+        /// In bytes.
+        max_body: Option<u64>,
+        /// How long a client may take to send a request.
+        read_timeout: String,
+        /// How long requests under way may go on when it is stopped.
+        drain: String,
     }
 }
 

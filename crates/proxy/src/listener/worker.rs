@@ -127,8 +127,9 @@ impl<H: Handler> Serve<H> {
             });
         }
         connections.close();
-        let drained = timeout(self.config.drain, connections.wait()).await;
-        let left = if drained.is_ok() { 0 } else { connections.len() };
+        let drain = self.config.cut.run_until_cancelled(connections.wait());
+        let drained = timeout(self.config.drain, drain).await;
+        let left = if matches!(drained, Ok(Some(()))) { 0 } else { connections.len() };
         // The thread goes on.
         cut.cancel();
         left

@@ -1,0 +1,155 @@
+//! Commands about servers that the daemon runs.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::{Subcommand, ValueEnum};
+
+use super::OutputFormat;
+
+/// Arguments of `skep list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    /// Those too that do not run
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// How they are listed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ListFormat,
+    /// Only those with this label, KEY or KEY=VALUE (repeatable)
+    #[arg(short, long, value_name = "LABEL")]
+    pub(crate) label: Vec<String>,
+    /// Only those of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    #[default]
+    Text,
+    Json,
+    /// What clients have in their configuration
+    Mcpservers,
+}
+
+/// Arguments of `skep status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    pub(crate) name: String,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+}
+
+/// Which servers.
+#[derive(Debug, clap::Args)]
+#[group(required = true)]
+pub(crate) struct Which {
+    /// Their names
+    #[arg(value_name = "NAME", conflicts_with_all = ["all", "group"])]
+    pub(crate) names: Vec<String>,
+    /// All of them
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Those of this group
+    #[arg(short, long, value_name = "GROUP", conflicts_with = "all")]
+    pub(crate) group: Option<String>,
+}
+
+/// Arguments of `skep stop`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Seconds that requests under way may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) timeout: u64,
+}
+
+/// Arguments of `skep start`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Arguments of `skep rm`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Arguments of `skep logs`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArgs {
+    /// The server's name; `prune` removes the logs of servers that are gone
+    pub(crate) name: String,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// What the daemon says of the server, not what the server says
+    #[arg(short, long)]
+    pub(crate) proxy: bool,
+    /// Only lines since then: 10m, or 2026-01-31T12:00:00Z
+    #[arg(long, value_parser = since, value_name = "TIME")]
+    pub(crate) since: Option<SystemTime>,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
+    /// Show when each line came
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+}
+
+/// Arguments of `skep export`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    pub(crate) name: String,
+    /// The file; what is there is replaced
+    pub(crate) path: PathBuf,
+}
+
+/// Arguments of `skep daemon`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DaemonArgs {
+    #[command(subcommand)]
+    pub(crate) command: DaemonCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DaemonCommand {
+    /// Tell whether it runs
+    Status {
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Stop it and all servers; the next command that needs it brings them back
+    Stop,
+    /// Be the daemon, until told to stop
+    Run,
+    /// Print a file that starts it with the login
+    Unit {
+        /// For which system
+        #[arg(value_enum, default_value_t)]
+        kind: UnitKind,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnitKind {
+    /// ~/.config/systemd/user/skep.service
+    #[default]
+    Systemd,
+    /// ~/Library/LaunchAgents/dev.skep.daemon.plist
+    Launchd,
+}
+
+/// A moment, or how long ago it was.
+fn since(text: &str) -> Result<SystemTime, String> {
+    if let Ok(ago) = humantime::parse_duration(text) {
+        return Ok(SystemTime::now().checked_sub(ago).unwrap_or(Duration::ZERO + SystemTime::UNIX_EPOCH));
+    }
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|_| "write how long ago (10m, 2h) or when (2026-01-31T12:00:00Z)".to_owned())
+}

@@ -1,0 +1,127 @@
+//! Flags become a RunConfig: what `run` and `proxy` have in common. What nobody said is left out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use manager::headers;
+use middleware::tools::ToolOverride;
+use model::run_config::HeaderForward;
+use model::{Json, RunConfig};
+use serde::Deserialize;
+
+use crate::args::{ListenArgs, LossPolicy, RemoteArgs, SessionArgs, ToolArgs};
+
+pub(super) fn listen(config: &mut RunConfig, args: &ListenArgs, port: u16) -> anyhow::Result<()> {
+    config.host.clone_from(&args.host);
+    config.port = port;
+    config.allowed_origins.clone_from(&args.allowed_origins);
+    let skep = config.skep_mut();
+    skep.allowed_hosts.clone_from(&args.allowed_hosts);
+    if let Some((chain, key)) = args.tls_cert.as_deref().zip(args.tls_key.as_deref()) {
+        (skep.tls_cert, skep.tls_key) = (whole_path(chain)?, whole_path(key)?);
+    }
+    skep.metrics = args.metrics.map(|address| address.to_string()).unwrap_or_default();
+    skep.max_body = args.max_body;
+    skep.read_timeout = written(args.read_timeout);
+    skep.drain = written(args.drain);
+    Ok(())
+}
+
+pub(super) fn sessions(config: &mut RunConfig, args: &SessionArgs) -> anyhow::Result<()> {
+    config.session_ttl = written(args.session_ttl);
+    let skep = config.skep_mut();
+    skep.session_max_age = written(args.session_max_age);
+    skep.max_sessions = args.max_sessions;
+    if let Some(file) = &args.session_key_file {
+        skep.session_key_file = whole_path(file)?;
+    }
+    skep.session_store = match args.store.as_deref() {
+        Some(text) => match text.strip_prefix("file:") {
+            Some(path) if !path.is_empty() => format!("file:{}", whole_path(Path::new(path))?),
+            _ => text.to_owned(),
+        },
+        None => String::new(),
+    };
+    if args.on_session_loss == LossPolicy::Strict {
+        "strict".clone_into(&mut skep.on_session_loss);
+    }
+    skep.resend_tools.clone_from(&args.resend_tool);
+    skep.trust_annotations = args.trust_annotations;
+    Ok(())
+}
+
+pub(super) fn tools(config: &mut RunConfig, args: &ToolArgs) -> anyhow::Result<()> {
+    config.tools_filter.clone_from(&args.tools);
+    if let Some(path) = &args.tools_override {
+        config.tools_override = Some(Json::of(&read_overrides(path)?)?);
+    }
+    Ok(())
+}
+
+pub(super) fn remote(config: &mut RunConfig, args: &RemoteArgs) -> anyhow::Result<()> {
+    if !args.remote_forward_headers.is_empty() {
+        let pairs = args.remote_forward_headers.iter().map(|text| headers::pair(text));
+        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+        // Whether they can be headers is known now, not when a request needs them.
+        headers::of(pairs.iter().copied())?;
+        let plain = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        config.header_forward = Some(HeaderForward { add_plaintext_headers: plain, ..HeaderForward::default() });
+    }
+    if let Some(file) = &args.remote_ca_file {
+        config.skep_mut().remote_ca_file = whole_path(file)?;
+    }
+    config.stateless = args.stateless;
+    Ok(())
+}
+
+/// The file of `--tools-override`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverrideFile {
+    #[serde(rename = "toolsOverride")]
+    tools_override: BTreeMap<String, ToolOverride>,
+}
+
+fn read_overrides(path: &Path) -> anyhow::Result<BTreeMap<String, ToolOverride>> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
+    let file: OverrideFile = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a tool override file", path.display()))?;
+    Ok(file.tools_override)
+}
+
+/// The path from the root: whoever reads it is elsewhere.
+pub(super) fn whole_path(path: &Path) -> anyhow::Result<String> {
+    let whole = std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?;
+    match whole.into_os_string().into_string() {
+        Ok(text) => Ok(text),
+        Err(_) => bail!("{} is not UTF-8, as what is kept in a file must be", path.display()),
+    }
+}
+
+/// A duration as a configuration has it; nothing for none.
+pub(super) fn written(duration: Option<Duration>) -> String {
+    match duration {
+        Some(Duration::ZERO) => "0".to_owned(),
+        Some(duration) => humantime::format_duration(duration).to_string().replace(' ', ""),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_written_so_that_it_is_read_again() {
+        for text in ["0", "90s", "1h30m", "250ms", "7days", "2h", "1day2h3m4s5ms"] {
+            let duration = manager::plan::duration(text).unwrap();
+            let written = written(Some(duration));
+            assert_eq!(manager::plan::duration(&written), Ok(duration), "{text}: {written}");
+            assert!(!written.contains(' '), "{written}");
+        }
+        assert_eq!(written(None), "");
+    }
+}

@@ -1,0 +1,100 @@
+//! `skep stop`, `skep start` and `skep rm`: of one server, of many, of a group, of all.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use futures_util::future::join_all;
+use manager::daemon::client::{AskError, DaemonClient};
+use manager::daemon::wire::{ProblemKind, WorkloadView};
+use model::workload::Status;
+
+use super::daemon;
+use crate::args::{RmArgs, StartArgs, StopArgs, Which};
+use crate::exit::Outcome;
+use crate::printer::Printer;
+
+pub(crate) fn stop(args: &StopArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    daemon::ask(async |daemon: DaemonClient| {
+        let running = |view: &WorkloadView| view.status != Status::Stopped;
+        let names = chosen(&daemon, &args.which, running).await?;
+        if names.is_empty() {
+            printer.say("No running workloads to stop");
+            return Ok(Outcome::Done);
+        }
+        let timeout = Duration::from_secs(args.timeout);
+        let done = each(&names, |name| {
+            let daemon = daemon.clone();
+            async move { daemon.stop_workload(&name, timeout).await.map(|_| ()) }
+        });
+        Ok(told(done.await, "stopped", printer))
+    })
+}
+
+pub(crate) fn start(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    daemon::ask(async |daemon: DaemonClient| {
+        let names = chosen(&daemon, &args.which, |_| true).await?;
+        let done = each(&names, |name| {
+            let daemon = daemon.clone();
+            async move { daemon.restart(&name).await.map(|_| ()) }
+        });
+        Ok(told(done.await, "started", printer))
+    })
+}
+
+pub(crate) fn remove(args: &RmArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    daemon::ask(async |daemon: DaemonClient| {
+        let names = chosen(&daemon, &args.which, |_| true).await?;
+        let done = each(&names, |name| {
+            let daemon = daemon.clone();
+            async move { daemon.remove(&name).await }
+        });
+        Ok(told(done.await, "removed", printer))
+    })
+}
+
+/// The names that were given, or those of the servers that are meant.
+async fn chosen(
+    daemon: &DaemonClient,
+    which: &Which,
+    is_meant: impl Fn(&WorkloadView) -> bool,
+) -> anyhow::Result<Vec<String>> {
+    if !which.names.is_empty() {
+        let mut names = which.names.clone();
+        names.sort();
+        names.dedup();
+        return Ok(names);
+    }
+    let mut views = daemon.list().await?;
+    if let Some(group) = &which.group {
+        views.retain(|view| view.group == *group);
+        if views.is_empty() {
+            bail!("there is no server in group {group:?}");
+        }
+    }
+    Ok(views.into_iter().filter(is_meant).map(|view| view.name).collect())
+}
+
+type Done = (String, Result<(), AskError>);
+
+/// Side by side: what one cannot do keeps the others from nothing.
+async fn each<F: Future<Output = Result<(), AskError>>>(names: &[String], act: impl Fn(String) -> F) -> Vec<Done> {
+    join_all(names.iter().map(async |name| (name.clone(), act(name.clone()).await))).await
+}
+
+fn told(done: Vec<Done>, what: &str, printer: &Printer) -> Outcome {
+    let mut outcome = Outcome::Done;
+    for (name, result) in done {
+        match result {
+            Ok(()) => printer.say(&format!("{name} {what}")),
+            Err(AskError::Problem(problem)) if problem.kind == ProblemKind::NotFound => {
+                printer.say(&format!("Error: {problem}"));
+                outcome = Outcome::Failed;
+            }
+            Err(error) => {
+                printer.say(&format!("Error: {name}: {error}"));
+                outcome = Outcome::Failed;
+            }
+        }
+    }
+    outcome
+}
