@@ -1,7 +1,7 @@
 //! Commands about servers that the daemon runs.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::{Subcommand, ValueEnum};
 
@@ -148,7 +148,7 @@ pub(crate) enum UnitKind {
 /// A moment, or how long ago it was.
 fn since(text: &str) -> Result<SystemTime, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
-        return Ok(SystemTime::now().checked_sub(ago).unwrap_or(Duration::ZERO + SystemTime::UNIX_EPOCH));
+        return Ok(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
     }
     humantime::parse_rfc3339_weak(text)
         .map_err(|_| "write how long ago (10m, 2h) or when (2026-01-31T12:00:00Z)".to_owned())

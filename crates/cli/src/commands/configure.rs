@@ -1,12 +1,10 @@
 //! Flags become a RunConfig: what `run` and `proxy` have in common. What nobody said is left out.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use manager::headers;
-use middleware::tools::ToolOverride;
 use model::run_config::HeaderForward;
 use model::{Json, RunConfig};
 use serde::Deserialize;
@@ -55,7 +53,7 @@ pub(super) fn sessions(config: &mut RunConfig, args: &SessionArgs) -> anyhow::Re
 pub(super) fn tools(config: &mut RunConfig, args: &ToolArgs) -> anyhow::Result<()> {
     config.tools_filter.clone_from(&args.tools);
     if let Some(path) = &args.tools_override {
-        config.tools_override = Some(Json::of(&read_overrides(path)?)?);
+        config.tools_override = Some(read_overrides(path)?);
     }
     Ok(())
 }
@@ -81,10 +79,10 @@ pub(super) fn remote(config: &mut RunConfig, args: &RemoteArgs) -> anyhow::Resul
 #[serde(deny_unknown_fields)]
 struct OverrideFile {
     #[serde(rename = "toolsOverride")]
-    tools_override: BTreeMap<String, ToolOverride>,
+    tools_override: Json,
 }
 
-fn read_overrides(path: &Path) -> anyhow::Result<BTreeMap<String, ToolOverride>> {
+fn read_overrides(path: &Path) -> anyhow::Result<Json> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
     let file: OverrideFile = serde_json::from_str(&text)
