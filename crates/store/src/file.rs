@@ -1,8 +1,15 @@
-//! The one way a file is written: a new file beside it, flushed, then put in its place.
+//! The one way a file is written: a new file beside it, flushed, then put in its place. Files that are changed, are so by
+//! whoever holds their lock ([`hold`]).
+//!
+//! All of it waits for the disk, and is to be called where waiting is allowed.
+
+mod held;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+pub use held::{Held, hold, hold_by};
 
 /// Why a file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +21,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    fn on(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn on(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self { path, action, source }
     }
@@ -27,6 +34,18 @@ impl FileError {
 pub fn read(path: &Path) -> Result<Option<String>, FileError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::on(path, "read")(error)),
+    }
+}
+
+/// Reads bytes; `None` where there is no such file.
+///
+/// # Errors
+/// [`FileError`] for everything else that goes wrong.
+pub fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(FileError::on(path, "read")(error)),
     }

@@ -1,9 +1,11 @@
-//! What skep keeps: files, each written whole or not at all and readable by its owner only, and records, small texts
-//! under an id that several processes may share.
+//! What skep keeps: files, each written whole or not at all and readable by its owner only; records, small texts under an
+//! id that several processes may share; and secrets.
 
 #![forbid(unsafe_code)]
 
 pub mod file;
+pub mod ignore;
 pub mod records;
+pub mod state;
 
 pub use records::{Change, Found, Records, Stored, Unavailable, Write};
