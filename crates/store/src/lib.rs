@@ -6,6 +6,7 @@
 pub mod file;
 pub mod ignore;
 pub mod records;
+pub mod secrets;
 pub mod state;
 
 pub use records::{Change, Found, Records, Stored, Unavailable, Write};

@@ -57,10 +57,13 @@ fn try_lock(path: &Path) -> io::Result<Option<File>> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     }
-    let ours = lock.metadata()?;
-    let is_current =
-        fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
-    Ok(is_current.then_some(lock))
+    Ok(is_at(&lock, path)?.then_some(lock))
+}
+
+/// Whether a file is still the one that has this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    Ok(fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
 }
 
 fn make_folder(folder: &Path) -> Result<(), FileError> {
@@ -215,6 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_whose_name_another_file_has_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let lock = File::create(&path).unwrap();
+        assert!(is_at(&lock, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&lock, &path).unwrap());
+        let _other = File::create(&path).unwrap();
+        assert!(!is_at(&lock, &path).unwrap());
+    }
+
+    #[test]
     fn no_change_is_lost_even_if_somebody_removes_locks() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("count");
@@ -273,7 +288,7 @@ mod tests {
             let error = held.replace(&[b'x'; 1 << 20]).unwrap_err().to_string();
             assert!(error.contains("x.json could not be written"), "{error}");
             assert_eq!(held.read().unwrap().unwrap(), b"old");
-            assert!(!hold(&path.with_extension("other")).unwrap().create(&[b'x'; 1 << 20]).is_ok());
+            assert!(hold(&path.with_extension("other")).unwrap().create(&[b'x'; 1 << 20]).is_err());
             assert_eq!(names(Path::new(&place)), ["x.json", "x.json.lock", "x.other.lock"]);
             held.replace(b"new").unwrap();
             println!("it failed as it should");
