@@ -11,6 +11,8 @@
 //! (whoever takes the pipes frames), configuration files, and isolation (the child runs with skep's own rights).
 
 pub mod backoff;
+#[cfg(target_os = "linux")]
+pub mod egress;
 pub mod log;
 pub mod memory;
 pub mod process;
