@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: making the namespace, IPv6 (without a route it fails at once), UDP other than DNS.
 
+mod handover;
 mod netlink;
 mod nft;
 mod route;
@@ -59,6 +60,7 @@ struct Unprepared {
 pub fn prepare() -> io::Result<NetworkSockets> {
     step("read the state of the loopback interface", route::refuse_unless_fresh())?;
     step("bring the loopback interface up", route::loopback_up())?;
+    step("give the loopback interface an address", route::add_address())?;
     step("make every address local", route::everything_is_local())?;
     let tcp = step("listen for connections", listen(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)))?;
     let port = step("listen for connections", tcp.local_addr())?.port();

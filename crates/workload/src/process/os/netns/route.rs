@@ -1,13 +1,18 @@
-//! Interfaces and routes: the loopback interface up, and every IPv4 address an address of this namespace.
+//! Interfaces, addresses and routes: the loopback interface up with an address that does not look like loopback, and
+//! every IPv4 address one of this namespace.
 
 use std::io;
 
+use super::DNS_SERVER;
 use super::netlink::{CREATE, EXCLUSIVE, Family, Request};
 
 /// Messages and attributes (`linux/rtnetlink.h`).
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 const RTA_OIF: u16 = 4;
 
 const AF_INET: u8 = 2;
@@ -36,6 +41,19 @@ pub(super) fn refuse_unless_fresh() -> io::Result<()> {
 pub(super) fn loopback_up() -> io::Result<()> {
     let mut request = Request::default();
     request.message(RTM_NEWLINK, 0, &interface(IFF_UP, IFF_UP), |_| ());
+    request.carry_out(Family::Route)
+}
+
+/// `ip address add 198.18.0.1/32 dev lo`. Resolvers leave out IPv4 (AI_ADDRCONFIG) where the machine has no address of
+/// it but loopback's.
+pub(super) fn add_address() -> io::Result<()> {
+    let kind = [[AF_INET, 32, 0, 0], LOOPBACK.to_ne_bytes()].concat();
+    let mut request = Request::default();
+    request.message(RTM_NEWADDR, CREATE | EXCLUSIVE, &kind, |attributes| {
+        for role in [IFA_LOCAL, IFA_ADDRESS] {
+            attributes.bytes(role, &DNS_SERVER.ip().octets());
+        }
+    });
     request.carry_out(Family::Route)
 }
 
