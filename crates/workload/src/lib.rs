@@ -5,6 +5,7 @@
 //! - [`memory`] — how much of it process groups use.
 //! - [`log`] — the last lines it wrote.
 //! - [`supervisor`] — one command kept running, for servers that serve HTTP themselves.
+//! - [`egress`] — what a workload in a network namespace of its own may reach (Linux).
 //! - [`backoff`] — when the supervisor tries again, and when it gives up.
 //!
 //! The only crate that may contain `unsafe`, and only in `process::os`. Absent on purpose: HTTP, MCP, message framing

@@ -150,6 +150,37 @@ mod tests {
         assert_eq!(said.note(now + QUIET, "a", 1), None);
     }
 
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_an_event_for_the_audit() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().without_time().with_writer(move || writer.clone()).finish();
+        let audit = Audit::new("files".into());
+        tracing::subscriber::with_default(subscriber, || {
+            audit.denied("bad.example", 443, Denial::Host);
+            audit.denied("bad.example", 443, Denial::Host);
+        });
+        let said = String::from_utf8(lines.0.lock().clone()).unwrap();
+        let expect = r#"{"level":"INFO","fields":{"message":"egress denied","reason":"host is not allowed","workload.name":"files","destination.host":"bad.example","destination.port":443,"unsaid":0},"target":"skep::audit"}"#;
+        assert_eq!(said.trim_end(), expect);
+        assert_eq!(audit.counts(), EgressCounts { denied: 2, ..EgressCounts::default() });
+    }
+
     #[tokio::test(start_paused = true)]
     async fn many_destinations_are_not_remembered_and_share_a_line() {
         let mut said = Said::default();

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use telemetry::Tasks;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::EgressLimits;
 use super::audit::Audit;
@@ -51,12 +52,8 @@ impl<O: Outside> Gate<O> {
                 continue;
             };
             tasks.spawn("egress connection", async move {
-                let served = gate.connection(stream, permit);
-                // Dropping what is under way closes it.
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    () = served => {}
-                }
+                gate.connection(stream, stopped).await;
+                drop(permit);
             });
         }
     }
@@ -70,27 +67,40 @@ impl<O: Outside> Gate<O> {
         }
     }
 
-    async fn connection(&self, mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
-        let Some(target) = target(&stream) else { return reset(stream) };
+    async fn connection(&self, inside: TcpStream, stop: CancellationToken) {
+        let Some(target) = target(&inside) else { return reset(inside) };
         let (address, port) = (*target.ip(), target.port());
         let held = self.names.hold(address);
         let host = display(held.as_ref(), address);
-        match self.dial(held.as_ref(), address, port).await {
-            Ok(mut outside) => {
+        let dialled = tokio::select! {
+            () = stop.cancelled() => return reset(inside),
+            dialled = self.dial(held.as_ref(), address, port) => dialled,
+        };
+        match dialled {
+            Ok(outside) => {
                 self.audit.allowed();
-                if relay(&mut stream, &mut outside, self.limits.idle).await.is_err() {
-                    reset(outside);
-                    reset(stream);
-                }
+                self.carry(inside, outside, stop).await;
             }
             Err(NotDialled::Denied(denial)) => {
-                reset(stream);
+                reset(inside);
                 self.audit.denied(&host, port, denial);
             }
             Err(NotDialled::Failed(error)) => {
-                reset(stream);
+                reset(inside);
                 self.audit.failed(&host, port, &error.to_string());
             }
+        }
+    }
+
+    /// Neither side takes a connection that was cut for one that is over.
+    async fn carry(&self, mut inside: TcpStream, mut outside: TcpStream, stop: CancellationToken) {
+        let is_over = tokio::select! {
+            () = stop.cancelled() => false,
+            ended = relay(&mut inside, &mut outside, self.limits.idle) => ended.is_ok(),
+        };
+        if !is_over {
+            reset(outside);
+            reset(inside);
         }
     }
 

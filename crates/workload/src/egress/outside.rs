@@ -82,6 +82,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn names_of_the_hosts_file_are_found() {
+        let name = HostName::parse("localhost").unwrap();
+        let found = SystemNetwork::new().unwrap().resolve(&name).await.unwrap();
+        assert_eq!(found.first(), Some(&IpAddr::V4(Ipv4Addr::LOCALHOST)), "{found:?}");
+    }
+
+    #[tokio::test]
     async fn addresses_of_this_machine_are_known() {
         let network = SystemNetwork::new().unwrap();
         assert!(network.is_this_machine(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1))));

@@ -128,6 +128,25 @@ allowed: hello
 ";
 
 #[tokio::test]
+async fn a_workload_that_breaks_its_own_network_reaches_nothing_more() {
+    // It is root in its namespace here, which a sandboxed workload is not.
+    let script = "ip route del local default dev lo table local || exit 1
+        for host in good.example 1.2.3.4 10.0.0.1; do
+            exec 3<>/dev/tcp/$host/80 && echo reached $host
+        done 2>/dev/null
+        echo done";
+    let said = bash(&allow(&[".good.example"], &[80]), world().await, script).await;
+    assert_eq!(said, "done\n");
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_in_use_is_left_alone() {
+    let script = format!("{} true 2>&1 </dev/null; echo $?", inside::helper().display());
+    let said = bash(&EgressConfig::default(), World::default(), &script).await;
+    assert!(said.contains("the namespace is in use") && said.ends_with("\n1\n"), "{said}");
+}
+
+#[tokio::test]
 async fn a_profile_that_says_nothing_opens_nothing() {
     let program = [
         TRY,
@@ -329,10 +348,53 @@ async fn stopping_ends_every_connection() {
 s = socket.create_connection(('echo.example', 7))
 s.sendall(b'x'); s.recv(1)
 print('connected', flush=True)
-print(s.recv(1))";
+try: print(s.recv(1))
+except ConnectionResetError: print('reset')";
     let mut inside = bounded(&["/usr/bin/python3", "-c", program], world);
     assert_eq!(inside.line().await, "connected");
     inside.tasks.stop();
     assert_eq!(inside.tasks.wait(crate::sh::LIMIT).await, 0);
-    assert_eq!(inside.output().await, "b''\n");
+    assert_eq!(inside.output().await, "reset\n");
+}
+
+/// Reads to the end, and says how long that took in milliseconds; then how long a connection takes in microseconds.
+const MEASURE: &str = r#"
+import socket, sys, time
+host, port, small = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+socket.getaddrinfo(host, port)
+buffer, count = bytearray(1 << 18), 0
+s = socket.create_connection((host, port))
+begun = time.monotonic()
+while n := s.recv_into(buffer): count += n
+took = time.monotonic() - begun
+address, times = socket.gethostbyname(host), []
+for n in range(500):
+    begun = time.monotonic()
+    with socket.create_connection((address, small)) as s:
+        s.sendall(b"x")
+        s.recv(1)
+    times.append(time.monotonic() - begun)
+print(count >> 20, int(took * 1000), int(sorted(times)[250] * 1e6), flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures: cargo nextest run --profile release-dev, alone on the machine"]
+async fn how_it_compares_with_loopback() {
+    let world = World::default().name("fast.example", &["1.2.3.4"]);
+    let world = world.server("1.2.3.4:9", Behaviour::Source(2 << 30)).await;
+    let world = world.server("1.2.3.4:7", Behaviour::Echo).await;
+    let [bulk, echo] = ["1.2.3.4:9", "1.2.3.4:7"].map(|address| world.truth(address).port().to_string());
+    for _ in 0..3 {
+        let direct = tokio::process::Command::new("/usr/bin/python3")
+            .args(["-c", MEASURE, "127.0.0.1", &bulk, &echo])
+            .output()
+            .await
+            .unwrap();
+        let command = ["/usr/bin/python3", "-c", MEASURE, "fast.example", "9", "7"];
+        let limits = EgressLimits::default();
+        let inside =
+            start(User::Whoever, &allow(&["fast.example"], &[7, 9]), limits, world.clone(), &command);
+        println!("MiB, ms, us per connection: direct {}", String::from_utf8_lossy(&direct.stdout).trim());
+        println!("MiB, ms, us per connection: inside {}", inside.output().await.trim());
+    }
 }

@@ -85,7 +85,7 @@ fn namespaced(user: User, command: &[&str]) -> Command {
 }
 
 /// The example is built along with the tests.
-fn helper() -> PathBuf {
+pub(crate) fn helper() -> PathBuf {
     let deps = std::env::current_exe().unwrap();
     let helper = deps.parent().unwrap().with_file_name("examples").join("netns");
     assert!(

@@ -17,6 +17,8 @@ pub(crate) enum Behaviour {
     Echo,
     /// Reads to the end, then says how many bytes that were.
     Count,
+    /// Sends this many bytes.
+    Source(u64),
 }
 
 #[derive(Clone, Default)]
@@ -41,6 +43,11 @@ impl World {
             }
         });
         self
+    }
+
+    /// Where a server is in truth.
+    pub(crate) fn truth(&self, address: &str) -> SocketAddr {
+        self.servers[&address.parse().unwrap()]
     }
 }
 
@@ -74,6 +81,12 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> io::Result<()> {
         Behaviour::Count => {
             let count = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
             stream.write_all(count.to_string().as_bytes()).await?;
+        }
+        Behaviour::Source(bytes) => {
+            let block = vec![0; 256 * 1024];
+            for _ in 0..bytes / (256 * 1024) {
+                stream.write_all(&block).await?;
+            }
         }
     }
     stream.shutdown().await
