@@ -5,12 +5,15 @@
 //! - [`memory`] — how much of it process groups use.
 //! - [`log`] — the last lines it wrote.
 //! - [`supervisor`] — one command kept running, for servers that serve HTTP themselves.
+//! - [`egress`] — what a workload in a network namespace of its own may reach (Linux).
 //! - [`backoff`] — when the supervisor tries again, and when it gives up.
 //!
 //! The only crate that may contain `unsafe`, and only in `process::os`. Absent on purpose: HTTP, MCP, message framing
 //! (whoever takes the pipes frames), configuration files, and isolation (the child runs with skep's own rights).
 
 pub mod backoff;
+#[cfg(target_os = "linux")]
+pub mod egress;
 pub mod log;
 pub mod memory;
 pub mod process;

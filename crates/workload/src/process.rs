@@ -25,6 +25,8 @@ use tokio::sync::{oneshot, watch};
 
 pub use command::{BadCommand, CommandSpec};
 pub use exit::{Asked, Cause, Exit};
+#[cfg(target_os = "linux")]
+pub use os::netns;
 pub use spawn_error::SpawnError;
 
 use crate::log::LogTail;

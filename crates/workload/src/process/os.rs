@@ -10,4 +10,7 @@ mod imp;
 #[path = "os/unix.rs"]
 mod imp;
 
+#[cfg(target_os = "linux")]
+pub mod netns;
+
 pub(super) use imp::{ExitWatch, Leash};

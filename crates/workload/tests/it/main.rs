@@ -5,6 +5,8 @@
     reason = "helpers of tests may, too; clippy sees only the test functions themselves"
 )]
 
+#[cfg(target_os = "linux")]
+mod egress;
 mod leave;
 mod parent_death;
 mod sh;
