@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod log;
 pub mod memory;
 pub mod process;
+pub mod sandbox;
 pub mod supervisor;
 
 pub use log::LogTail;
