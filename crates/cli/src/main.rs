@@ -20,6 +20,8 @@ use exit::Outcome;
 use printer::Printer;
 
 fn main() -> std::process::ExitCode {
+    // Before anything else: a helper has one thread and reads no arguments but its own.
+    workload::sandbox::dispatch(None);
     let args = Args::parse();
     let printer = Printer::stdio();
     let outcome = run(args, &printer).unwrap_or_else(|error| {

@@ -17,6 +17,7 @@ pub mod egress;
 pub mod log;
 pub mod memory;
 pub mod process;
+pub mod sandbox;
 pub mod supervisor;
 
 pub use log::LogTail;

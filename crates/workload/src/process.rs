@@ -8,15 +8,22 @@
 //! Absent on purpose: framing, restarts ([`crate::supervisor`]), isolation.
 
 mod command;
+#[cfg(target_os = "linux")]
+mod confined;
+#[cfg(not(target_os = "linux"))]
+#[path = "process/unconfined.rs"]
+mod confined;
 mod driver;
 mod exit;
 mod group;
 mod ladder;
-mod os;
+pub(crate) mod os;
 mod spawn_error;
 mod spawner;
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::process::{ChildStdin, ChildStdout};
@@ -29,7 +36,9 @@ pub use exit::{Asked, Cause, Exit};
 pub use os::netns;
 pub use spawn_error::SpawnError;
 
+use self::confined::Confined;
 use crate::log::LogTail;
+use crate::sandbox::NetworkSockets;
 
 /// No grace period is longer; it only keeps the arithmetic of deadlines within bounds.
 const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,6 +50,7 @@ pub struct Process {
     stop: watch::Sender<Option<Duration>>,
     done: watch::Receiver<Option<Exit>>,
     log: LogTail,
+    confined: Option<Confined>,
 }
 
 /// The two ends that talk to the process. Dropping `stdin` tells it that nobody will ask any more.
@@ -79,7 +89,7 @@ impl Process {
     /// [`Self::wait`] and [`Self::stderr_tail`].
     pub async fn spawn_piped(spec: &CommandSpec, log: &LogTail) -> Result<(Self, Pipes), SpawnError> {
         let explain = |error| SpawnError::explain(spec, error);
-        let spawner::Started { process, pipes } = start(spec, Wiring::Piped, log).await.map_err(explain)?;
+        let spawner::Started { process, pipes } = start(spec, Wiring::Piped, log).await?;
         let pipes = pipes.ok_or_else(|| io::ErrorKind::BrokenPipe.into()).and_then(adopt).map_err(explain)?;
         Ok((process, pipes))
     }
@@ -90,10 +100,7 @@ impl Process {
     /// # Errors
     /// [`SpawnError`] when it could not be started.
     pub async fn spawn_logged(spec: &CommandSpec, log: &LogTail) -> Result<Self, SpawnError> {
-        match start(spec, Wiring::Logged, log).await {
-            Ok(started) => Ok(started.process),
-            Err(error) => Err(SpawnError::explain(spec, error)),
-        }
+        Ok(start(spec, Wiring::Logged, log).await?.process)
     }
 
     /// Its process id, which is also its group's.
@@ -139,6 +146,24 @@ impl Process {
         self.exit().and_then(|_| left()).unwrap_or(0)
     }
 
+    /// The sockets of its network namespace that have to be served, once: with [`crate::sandbox::Network::Egress`] and
+    /// if nobody has taken them yet.
+    #[must_use]
+    pub fn take_network(&mut self) -> Option<NetworkSockets> {
+        self.confined.as_mut().and_then(|confined| confined.network.take())
+    }
+
+    /// A new TCP socket that is inside the sandbox's network, not connected: the way to a server that listens there.
+    ///
+    /// # Errors
+    /// When there is no sandbox, or it has ended.
+    pub async fn socket_inside(&self) -> io::Result<OwnedFd> {
+        match &self.confined {
+            Some(confined) => confined.socket().await,
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "the process has no sandbox")),
+        }
+    }
+
     /// At most the last `count` lines of its log, oldest first.
     #[must_use]
     pub fn stderr_tail(&self, count: usize) -> Vec<String> {
@@ -152,16 +177,29 @@ impl Process {
     }
 }
 
-/// Has the spawner thread start it.
-async fn start(spec: &CommandSpec, wiring: Wiring, log: &LogTail) -> io::Result<spawner::Started> {
-    let (reply, started) = oneshot::channel();
-    let order = spawner::Order {
-        command: spec.to_command(),
-        wiring,
-        log: log.clone(),
-        runtime: Handle::current(),
-        reply,
+/// Starts it, in its sandbox if it has one.
+async fn start(spec: &CommandSpec, wiring: Wiring, log: &LogTail) -> Result<spawner::Started, SpawnError> {
+    let explain = |error| SpawnError::explain(spec, error);
+    let Some(sandbox) = spec.sandbox() else {
+        return order(spec.to_command(), None, wiring, log).await.map_err(explain);
     };
+    let (command, passed_on, confining) = confined::prepare(spec, sandbox)?;
+    let mut started = order(command, Some(passed_on), wiring, log).await.map_err(explain)?;
+    // When this fails the process is dropped, and what there is of the sandbox with it.
+    started.process.confined = Some(confining.until_started(spec).await?);
+    Ok(started)
+}
+
+/// Has the spawner thread start a command.
+async fn order(
+    command: Command,
+    passed_on: Option<[OwnedFd; 2]>,
+    wiring: Wiring,
+    log: &LogTail,
+) -> io::Result<spawner::Started> {
+    let (reply, started) = oneshot::channel();
+    let order =
+        spawner::Order { command, passed_on, wiring, log: log.clone(), runtime: Handle::current(), reply };
     let gone = || io::Error::other("the spawner thread is gone");
     spawner::orders()?.send(order).await.map_err(|_| gone())?;
     started.await.map_err(|_| gone())?

@@ -8,6 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+
+use crate::sandbox::Sandbox;
 
 /// A command with its arguments, environment and directory.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +20,7 @@ pub struct CommandSpec {
     env: Vec<(String, String)>,
     inherits_env: bool,
     cwd: Option<PathBuf>,
+    sandbox: Option<Arc<Sandbox>>,
 }
 
 /// A command that no system can run, whatever is installed.
@@ -49,7 +53,7 @@ impl CommandSpec {
         }
         refuse_nul("the program's name", &program)?;
         args.iter().try_for_each(|arg| refuse_nul("an argument", arg))?;
-        Ok(Self { program, args, env: Vec::new(), inherits_env: true, cwd: None })
+        Ok(Self { program, args, env: Vec::new(), inherits_env: true, cwd: None, sandbox: None })
     }
 
     /// Sets environment variables, on top of the inherited ones or, after [`Self::with_clear_env`], alone.
@@ -85,6 +89,14 @@ impl CommandSpec {
         Ok(self)
     }
 
+    /// Runs it isolated. `HOME` is then the one inside, and so is the directory it runs in unless one was named, which
+    /// must be visible inside.
+    #[must_use]
+    pub fn with_sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.sandbox = Some(Arc::new(sandbox));
+        self
+    }
+
     /// The program as it was given.
     #[must_use]
     pub fn program(&self) -> &OsStr {
@@ -95,6 +107,26 @@ impl CommandSpec {
     #[must_use]
     pub fn cwd(&self) -> Option<&Path> {
         self.cwd.as_deref()
+    }
+
+    /// How it is isolated, if it is.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.sandbox.as_deref()
+    }
+
+    /// The same for whoever runs it in a sandbox.
+    #[cfg(target_os = "linux")]
+    pub(super) fn to_invocation(&self) -> crate::sandbox::Invocation {
+        let mut env: std::collections::BTreeMap<OsString, OsString> =
+            if self.inherits_env { std::env::vars_os().collect() } else { Default::default() };
+        env.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
+        crate::sandbox::Invocation {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            env,
+            cwd: self.cwd.clone(),
+        }
     }
 
     /// The same for the standard library, leader of a process group of its own.
@@ -122,6 +154,7 @@ impl fmt::Debug for CommandSpec {
             .field("env.names", &names)
             .field("inherits_env", &self.inherits_env)
             .field("cwd", &self.cwd)
+            .field("sandbox", &self.sandbox)
             .finish()
     }
 }

@@ -52,7 +52,13 @@ pub(super) fn new(
     };
     let (stop_sender, stop) = watch::channel(None);
     let (done, done_receiver) = watch::channel(None);
-    let process = Process { pid: pid.as_raw_pid(), stop: stop_sender, done: done_receiver, log: log.clone() };
+    let process = Process {
+        pid: pid.as_raw_pid(),
+        stop: stop_sender,
+        done: done_receiver,
+        log: log.clone(),
+        confined: None,
+    };
     let span = tracing::info_span!("process", workload.name = log.name(), process.pid = pid.as_raw_pid());
     let driver = Driver { group, ladder: Ladder::new(eof_wait), stop, done, log };
     (process, driver.run(exit, streams).instrument(span))

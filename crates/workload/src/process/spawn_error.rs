@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::command::CommandSpec;
+#[cfg(target_os = "linux")]
+use crate::sandbox::{SetupError, Step};
 
 /// A command that was not started. `Display` fits after "failed to start the server: "; [`Self::hint`] says what helps.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,14 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// A part of its isolation cannot be had, or the sandbox cannot be built as wished.
+    #[error("{what}")]
+    Unisolated {
+        what: String,
+        hint: Option<&'static str>,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl SpawnError {
@@ -53,6 +63,7 @@ impl SpawnError {
             }
             Self::NoDirectory { .. } => "Create the directory, or choose another one.",
             Self::OutOfResources(_) => "Raise the limits (ulimit -u, ulimit -n) or stop other programs.",
+            Self::Unisolated { hint, .. } => return *hint,
             Self::Refused { .. } => return None,
         })
     }
@@ -78,6 +89,40 @@ impl SpawnError {
             (Some(libc::EACCES), None) => Self::NotExecutable { program: program() },
             _ => Self::Refused { program: program(), source },
         }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl SpawnError {
+    /// Says which step inside the helper failed. For running the command itself it is what it would be without.
+    pub(super) fn explain_setup(spec: &CommandSpec, SetupError { step, errno }: SetupError) -> Self {
+        let source = match errno {
+            0 => io::Error::other("the system gave no reason"),
+            errno => io::Error::from_raw_os_error(errno),
+        };
+        let (what, hint) = match step {
+            Step::Exec => return Self::explain(spec, source),
+            Step::Enter(path) if !can_enter(&path) => return Self::NoDirectory { path },
+            Step::Enter(path) => (
+                format!("the working directory {} is not visible in the sandbox", path.display()),
+                Some("Let it be read or written there."),
+            ),
+            Step::Part(part) => (format!("{part} is missing here"), Some(part.what_helps())),
+            Step::Show(path) => (
+                format!("{} cannot be shown in the sandbox", path.display()),
+                Some("Check that it exists and that this user may read it."),
+            ),
+            Step::Place(path) => (
+                format!("nothing can be put at {} in the sandbox", path.display()),
+                Some("Choose another path inside, or create it in the directory that is shown there."),
+            ),
+            Step::Hide(path) => (
+                format!("{} cannot be hidden in the sandbox", path.display()),
+                Some("Only what is visible in the sandbox can be hidden."),
+            ),
+            Step::Other(what) => (format!("the sandbox could not be built: {what}"), None),
+        };
+        Self::Unisolated { what, hint, source }
     }
 }
 

@@ -5,6 +5,7 @@
 //! here may panic. It also keeps the runtime's threads free of fork, which takes long in a large process.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{self, Streams};
 use super::group::Group;
-use super::os::{ExitWatch, Leash};
+use super::os::{ExitWatch, Leash, pass_on};
 use super::{Process, StdPipes, Wiring};
 use crate::log::LogTail;
 
@@ -25,6 +26,8 @@ const STACK_BYTES: usize = 256 * 1024;
 /// A command to start, and who to tell.
 pub(super) struct Order {
     pub(super) command: Command,
+    /// What it inherits besides its standard streams.
+    pub(super) passed_on: Option<[OwnedFd; 2]>,
     pub(super) wiring: Wiring,
     pub(super) log: LogTail,
     pub(super) runtime: Handle,
@@ -46,9 +49,11 @@ pub(super) fn orders() -> io::Result<mpsc::Sender<Order>> {
     let (orders, mut inbox) = mpsc::channel::<Order>(QUEUE);
     let work = move || {
         while let Some(order) = inbox.blocking_recv() {
-            let started = start(order.command, order.wiring, order.log, &order.runtime);
+            let Order { command, passed_on, wiring, log, runtime, reply } = order;
+            let started = start(command, passed_on.as_ref(), wiring, log, &runtime);
+            drop(passed_on);
             // If nobody waits any more, what was started ends by being dropped here.
-            let _ = order.reply.send(started);
+            let _ = reply.send(started);
         }
     };
     std::thread::Builder::new().name("workload-spawn".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
@@ -56,13 +61,22 @@ pub(super) fn orders() -> io::Result<mpsc::Sender<Order>> {
     Ok(ORDERS.get_or_init(|| orders).clone())
 }
 
-fn start(mut command: Command, wiring: Wiring, log: LogTail, runtime: &Handle) -> io::Result<Started> {
+fn start(
+    mut command: Command,
+    passed_on: Option<&[OwnedFd; 2]>,
+    wiring: Wiring,
+    log: LogTail,
+    runtime: &Handle,
+) -> io::Result<Started> {
     let (stdin, stdout) = match wiring {
         Wiring::Piped => (Stdio::piped(), Stdio::piped()),
         Wiring::Logged => (Stdio::null(), Stdio::piped()),
     };
     let leash = Leash::new()?;
     leash.tie(&mut command);
+    if let Some(descriptors) = passed_on {
+        pass_on(&mut command, descriptors);
+    }
     let child = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()?;
     let mut group = Group::new(child, leash);
     let exit = match ExitWatch::open(group.id()) {

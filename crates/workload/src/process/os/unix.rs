@@ -2,6 +2,7 @@
 //! for each leader. Enough to develop on.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -20,6 +21,9 @@ impl Leash {
     #[expect(clippy::unused_self, reason = "the same signature as on Linux")]
     pub(in crate::process) fn tie(&self, _command: &mut Command) {}
 }
+
+/// Nothing is passed on where there are no sandboxes.
+pub(in crate::process) fn pass_on(_command: &mut Command, _descriptors: &[OwnedFd; 2]) {}
 
 /// Tells when a process has ended, without reaping it.
 #[derive(Debug)]

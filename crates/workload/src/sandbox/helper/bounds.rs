@@ -1,0 +1,49 @@
+//! How much a sandbox may use: what a cgroup holds, and resource limits for the rest.
+//!
+//! A bound that nothing here holds is refused, unless the user accepts that by name. Resource limits are each process's
+//! own, but for the number of processes, which is counted over the whole user namespace (Linux 5.14); not for root,
+//! whom it does not bind.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+
+use super::super::plan::Plan;
+use super::super::report::{SetupError, Step};
+use super::super::{Bounds, Part};
+use super::cgroup::{Cgroup, Controller};
+
+/// Refuses bounds that could not be held.
+pub(super) fn refuse_unenforceable(plan: &Plan, cgroup: &Cgroup) -> Result<(), SetupError> {
+    let is_root = geteuid().is_root();
+    let bounds = &plan.bounds;
+    let wanted = [
+        (bounds.processes.is_some() && is_root, Controller::Pids, Part::ProcessBound),
+        (bounds.cpu_percent.is_some(), Controller::Cpu, Part::CpuBound),
+    ];
+    for (is_wanted, controller, part) in wanted {
+        if is_wanted && !cgroup.holds(controller) && !plan.waived.contains(&part) {
+            return Err(Step::Part(part).failed(io::Error::from_raw_os_error(libc::ENOSYS)));
+        }
+    }
+    Ok(())
+}
+
+/// In the process that becomes the command. Limits only ever go down from here.
+pub(super) fn limit(bounds: &Bounds, has_memory_cgroup: bool) -> Result<(), SetupError> {
+    let memory = if has_memory_cgroup { None } else { bounds.memory };
+    let limits = [
+        (Resource::Core, Some(0), Part::MemoryBound),
+        (Resource::Nproc, bounds.processes, Part::ProcessBound),
+        (Resource::Nofile, bounds.open_files, Part::ProcessBound),
+        (Resource::Data, memory, Part::MemoryBound),
+    ];
+    for (resource, limit, part) in limits {
+        let Some(limit) = limit else { continue };
+        let highest = rustix::process::getrlimit(resource).maximum;
+        let limit = highest.map_or(limit, |highest| limit.min(highest));
+        let both = Rlimit { current: Some(limit), maximum: Some(limit) };
+        setrlimit(resource, both).map_err(|error| Step::Part(part).failed(error))?;
+    }
+    Ok(())
+}

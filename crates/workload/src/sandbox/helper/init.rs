@@ -1,0 +1,177 @@
+//! pid 1 of a sandbox: builds it, starts the command in it, reaps, and ends as soon as the command has.
+//!
+//! When it ends, in whatever way, the kernel kills everything else in its PID namespace, processes that left the group
+//! and the session included. It has no rights left by the time the command runs, and the command can neither signal it
+//! nor look into it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::write;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
+    set_parent_process_death_signal, wait,
+};
+
+use super::super::report::{self, Message, SetupError, Step};
+use super::super::{Network, Part, PrepareNetwork};
+use super::cgroup::Controller;
+use super::{Ending, Task, command, let_go_of_stdio, mounts, walls};
+use crate::process::os::namespace;
+
+/// Does all of it.
+pub(super) fn run(task: &Task) -> ! {
+    match start(task) {
+        Ok((pid, children)) => {
+            if report::send(&task.control, &Message::Started, &[]).is_err() {
+                // Nobody is there to use it.
+                namespace::leave(1);
+            }
+            look_after(pid, &children, task)
+        }
+        Err(error) => {
+            let _ = report::send(&task.control, &Message::Failed(error), &[]);
+            namespace::leave(1)
+        }
+    }
+}
+
+fn start(task: &Task) -> Result<(Pid, OwnedFd), SetupError> {
+    die_with_holder(task).map_err(|error| other("pid 1 could not be tied to skep", error))?;
+    task.cgroup.enter()?;
+    enter_namespaces(task.plan.network)?;
+    rustix::system::sethostname(b"sandbox").map_err(|error| Step::Part(Part::Ipc).failed(error))?;
+    set_up_network(task.plan.network, task.prepare, &task.control)?;
+    mounts::build(&task.plan)?;
+    let children = namespace::child_ended().map_err(|error| other("children cannot be watched", error))?;
+    let pid = launch(task)?;
+    Ok((pid, children))
+}
+
+fn other(text: &str, error: impl Into<io::Error>) -> SetupError {
+    Step::Other(text.to_owned()).failed(error)
+}
+
+fn die_with_holder(task: &Task) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before the line above: then nobody reads the ending any more.
+    let mut ending = [PollFd::new(&task.ending, PollFlags::empty())];
+    poll(&mut ending, Some(&Timespec::default()))?;
+    if ending[0].revents().contains(PollFlags::ERR) { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+}
+
+/// One by one, so that it is known which one is refused.
+fn enter_namespaces(network: Network) -> Result<(), SetupError> {
+    let all = [
+        (libc::CLONE_NEWNS, Part::Mounts),
+        (libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP, Part::Ipc),
+        (libc::CLONE_NEWNET, Part::Network),
+    ];
+    for (flags, part) in
+        all.into_iter().filter(|(_, part)| network != Network::Host || *part != Part::Network)
+    {
+        namespace::unshare(flags).map_err(|error| Step::Part(part).failed(error))?;
+    }
+    Ok(())
+}
+
+fn set_up_network(
+    network: Network,
+    prepare: Option<PrepareNetwork>,
+    control: &OwnedFd,
+) -> Result<(), SetupError> {
+    let failed = |error: io::Error| Step::Part(Part::Network).failed(error);
+    match (network, prepare) {
+        (Network::Host, _) => Ok(()),
+        (Network::None, _) => namespace::raise_loopback().map_err(failed),
+        (Network::Egress, None) => {
+            Err(other("nothing here can filter what leaves the sandbox", io::ErrorKind::Unsupported))
+        }
+        (Network::Egress, Some(prepare)) => {
+            let sockets = prepare().map_err(failed)?;
+            let descriptors = [sockets.dns_udp, sockets.dns_tcp, sockets.tcp];
+            report::send(control, &Message::Network, &descriptors).map_err(failed)
+        }
+    }
+}
+
+/// Forks the command and waits until it was executed.
+fn launch(task: &Task) -> Result<Pid, SetupError> {
+    let (reader, writer) =
+        pipe_with(PipeFlags::CLOEXEC).map_err(|error| other("no pipe could be made", error))?;
+    let forked = namespace::fork().map_err(|error| other("no process could be made", error))?;
+    let Some(pid) = forked else {
+        drop(reader);
+        command::run(&task.plan, task.umask, task.cgroup.holds(Controller::Memory), &writer)
+    };
+    drop(writer);
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| other("pid 1 cannot be hidden", error))?;
+    walls::give_up_rights()?;
+    let_go_of_stdio().map_err(|error| other("pid 1 could not let go of the pipes", error))?;
+    let mut failure = Vec::new();
+    File::from(reader)
+        .read_to_end(&mut failure)
+        .map_err(|error| other("the command cannot be heard", error))?;
+    if failure.is_empty() {
+        return Ok(pid);
+    }
+    // A report that was cut says at least that there was one.
+    Err(serde_json::from_slice(&failure)
+        .unwrap_or_else(|error| other("the command was not started", io::Error::from(error))))
+}
+
+/// Until the command has ended.
+fn look_after(command: Pid, children: &OwnedFd, task: &Task) -> ! {
+    let mut is_heard = true;
+    loop {
+        let mut waited = vec![PollFd::new(children, PollFlags::IN)];
+        if is_heard {
+            waited.push(PollFd::new(&task.control, PollFlags::IN));
+        }
+        let woken = poll(&mut waited, None);
+        let is_asked = waited.get(1).is_some_and(|control| !control.revents().is_empty());
+        if woken.is_ok() && is_asked {
+            is_heard = answer(&task.control);
+        }
+        let mut signals = [0; 1024];
+        let _ = rustix::io::read(children, &mut signals);
+        if let Some(ending) = reap(command) {
+            let _ = write(&task.ending, &ending.to_bytes());
+            namespace::leave(0);
+        }
+    }
+}
+
+/// Reaps what has ended. How the command did, if it was among them.
+fn reap(command: Pid) -> Option<Ending> {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid == command {
+            return ending(status);
+        }
+    }
+    None
+}
+
+fn ending(status: WaitStatus) -> Option<Ending> {
+    let byte = |number: i32| u8::try_from(number).ok();
+    let by_itself = status.exit_status().and_then(byte).map(Ending::Status);
+    by_itself.or_else(|| status.terminating_signal().and_then(byte).map(Ending::Signal))
+}
+
+/// Answers one request. `false`: nobody will ask any more.
+fn answer(control: impl AsFd) -> bool {
+    match report::receive(&control) {
+        Ok(Some((Message::WantSocket, _))) => {
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+            let sockets: Vec<OwnedFd> = socket.into_iter().collect();
+            report::send(&control, &Message::Socket, &sockets).is_ok()
+        }
+        Ok(Some(_)) => true,
+        Ok(None) | Err(_) => false,
+    }
+}

@@ -1,0 +1,176 @@
+//! A sandbox and its command as the helper is told them, and how the helper is started.
+//!
+//! Everything that needs looking at the host from outside was done by then: the program is found, links are resolved.
+//! The plan goes through an inherited memory file, never through arguments or environment: it holds the command's, and
+//! those hold secrets. For the same reason it has no `Debug`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Bounds, HELPER_MODE, HOME, Network, Part, Sandbox, helper_program, installation, report, system,
+};
+
+/// No plan is longer; an argument list of the system is not either.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// What the command would be without a sandbox.
+pub(crate) struct Invocation {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+/// A path of the host at a place inside.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Shown {
+    pub(super) source: OsString,
+    pub(super) target: OsString,
+    pub(super) is_writable: bool,
+}
+
+/// All that the helper is told.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) program: OsString,
+    /// The program as the caller named it.
+    pub(super) name: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) cwd: OsString,
+    /// In the order they are put in place: what is further up comes first.
+    pub(super) shown: Vec<Shown>,
+    pub(super) links: Vec<(OsString, OsString)>,
+    pub(super) hidden: Vec<OsString>,
+    pub(super) home: Option<OsString>,
+    pub(super) network: Network,
+    pub(super) bounds: Bounds,
+    pub(super) waived: Vec<Part>,
+}
+
+impl Plan {
+    /// Looks at the host for what this command needs.
+    ///
+    /// # Errors
+    /// What the system would say to running a program that is not there.
+    pub(super) fn new(Sandbox(config): &Sandbox, command: Invocation) -> io::Result<Self> {
+        let mut env = command.env;
+        let search = env.get("PATH".as_ref() as &std::ffi::OsStr).cloned();
+        let search = search.unwrap_or_else(|| installation::DEFAULT_PATH.into());
+        let here = command.cwd.clone().map_or_else(std::env::current_dir, Ok)?;
+        let program = installation::find(&command.program, &search, &here)?;
+        for (name, value) in [("HOME", HOME), ("TMPDIR", "/tmp"), ("USER", "sandbox"), ("LOGNAME", "sandbox")]
+        {
+            env.insert(name.into(), value.into());
+        }
+        let system = system::of_host(config.network);
+        let same =
+            |path: PathBuf| Shown { source: path.clone().into(), target: path.into(), is_writable: false };
+        let mut shown: Vec<Shown> = system.shown.into_iter().map(same).collect();
+        shown.extend(
+            installation::around(&program, &search, config.user_home.as_deref()).into_iter().map(same),
+        );
+        for (mounts, is_writable) in [(&config.read, false), (&config.write, true)] {
+            shown.extend(mounts.iter().map(|mount| Shown {
+                source: mount.source.clone().into(),
+                target: mount.target.clone().into(),
+                is_writable,
+            }));
+        }
+        // Stable: of two at the same place the later one, which was asked for more explicitly, lies on top.
+        shown.sort_by_key(|shown| PathBuf::from(&shown.target).components().count());
+        Ok(Self {
+            program: program.into(),
+            name: command.program,
+            args: command.args,
+            env: env.into_iter().collect(),
+            cwd: command.cwd.map_or_else(|| HOME.into(), Into::into),
+            shown,
+            links: system.links.into_iter().map(|(path, text)| (path.into(), text.into())).collect(),
+            hidden: config.hide.iter().map(Into::into).collect(),
+            home: config.home.as_ref().map(Into::into),
+            network: config.network,
+            bounds: config.bounds,
+            waived: config.waived.clone(),
+        })
+    }
+
+    fn write(&self) -> io::Result<OwnedFd> {
+        let mut file = File::from(memfd_create("sandbox-plan", MemfdFlags::CLOEXEC)?);
+        file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        file.rewind()?;
+        Ok(file.into())
+    }
+
+    /// In the helper.
+    pub(super) fn read(from: OwnedFd) -> io::Result<Self> {
+        let mut bytes = Vec::new();
+        File::from(from).take(MOST_BYTES).read_to_end(&mut bytes)?;
+        serde_json::from_slice(&bytes).map_err(io::Error::other)
+    }
+}
+
+/// A helper that is ready to be started.
+pub(crate) struct Prepared {
+    pub(crate) command: Command,
+    /// What it inherits; to be kept open until it was started.
+    pub(crate) passed_on: [OwnedFd; 2],
+    /// Our end of what it says.
+    pub(crate) ours: OwnedFd,
+}
+
+/// Makes the plan and the command of the helper that carries it out.
+pub(crate) fn prepare(sandbox: &Sandbox, invocation: Invocation) -> io::Result<Prepared> {
+    let plan = Plan::new(sandbox, invocation)?.write()?;
+    let (ours, theirs) = report::pair()?;
+    let mut command = Command::new(helper_program()?);
+    command.env_clear().current_dir("/").process_group(0);
+    command.args([HELPER_MODE, &plan.as_raw_fd().to_string(), &theirs.as_raw_fd().to_string()]);
+    Ok(Prepared { command, passed_on: [plan, theirs], ours })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Mount, SandboxConfig};
+    use super::*;
+
+    fn invocation(program: &str) -> Invocation {
+        let env = [("PATH", "/usr/bin:/bin"), ("HOME", "/root"), ("TOKEN", "secret")];
+        let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Invocation { program: program.into(), args: vec!["secret".into()], env, cwd: None }
+    }
+
+    #[test]
+    fn a_plan_comes_back_as_it_was_written() {
+        let config = SandboxConfig {
+            read: vec![Mount { source: "/usr/share".into(), target: "/a/b".into() }, Mount::same("/usr")],
+            ..SandboxConfig::default()
+        };
+        let plan = Plan::new(&Sandbox::try_from(config).unwrap(), invocation("sh")).unwrap();
+        let read = Plan::read(plan.write().unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&plan).unwrap(), serde_json::to_value(&read).unwrap());
+        assert_eq!(read.name, "sh");
+        assert!(PathBuf::from(&read.program).is_absolute());
+        assert!(read.env.contains(&("HOME".into(), HOME.into())), "the host's is not told");
+        let depths = read.shown.iter().map(|shown| PathBuf::from(&shown.target).components().count());
+        assert!(depths.is_sorted());
+    }
+
+    #[test]
+    fn nothing_of_the_command_is_in_the_arguments_or_the_environment_of_the_helper() {
+        let sandbox = Sandbox::try_from(SandboxConfig::default()).unwrap();
+        let prepared = prepare(&sandbox, invocation("sh")).unwrap();
+        assert!(!format!("{:?}", prepared.command).contains("secret"));
+        assert_eq!(prepared.command.get_envs().count(), 0);
+    }
+}

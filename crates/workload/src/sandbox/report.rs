@@ -1,0 +1,191 @@
+//! What is said between skep and the processes of a sandbox, over one pair of sockets that keeps messages apart.
+//!
+//! The helper tells, in order: the descriptors of a prepared network (only with [`super::Network::Egress`]), then that
+//! the command runs, or why it does not. Afterwards pid 1 answers one request: for a socket of its network namespace.
+//! The other end closing is the end of the sandbox.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::{NetworkSockets, Part};
+
+/// Longer than the longest message, which names one path.
+const MESSAGE_BYTES: usize = 32 * 1024;
+/// Most descriptors of one message: those of [`NetworkSockets`].
+const DESCRIPTORS: usize = 3;
+/// How long the helper may take. What it does is local, but for a mount of a file system that hangs.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long pid 1, which does nothing else, may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// With the descriptors of [`NetworkSockets`], in the order of its fields.
+    Network,
+    /// The command runs.
+    Started,
+    /// It does not.
+    Failed(SetupError),
+    /// To pid 1: a new TCP socket, please.
+    WantSocket,
+    /// From pid 1, with that socket if one could be made.
+    Socket,
+}
+
+/// Which step inside the helper failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SetupError {
+    pub(crate) step: Step,
+    /// What the system said, as a number; 0 where it said nothing.
+    pub(crate) errno: i32,
+}
+
+/// What was attempted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// To make or enter this part.
+    Part(Part),
+    /// To show this path of the host.
+    Show(PathBuf),
+    /// To put something at this path inside.
+    Place(PathBuf),
+    /// To cover this path inside.
+    Hide(PathBuf),
+    /// To enter the working directory inside.
+    Enter(PathBuf),
+    /// To run the command.
+    Exec,
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl Step {
+    /// The step with what the system said.
+    pub(super) fn failed(self, error: impl Into<io::Error>) -> SetupError {
+        SetupError { step: self, errno: error.into().raw_os_error().unwrap_or(0) }
+    }
+}
+
+/// Makes the two ends: ours, and the helper's.
+pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends one message, with descriptors.
+pub(super) fn send(to: impl AsFd, message: &Message, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message).map_err(io::Error::other)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    if !borrowed.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    sendmsg(to, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one message, with its descriptors. `None`: the other end is gone.
+pub(super) fn receive(from: impl AsFd) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; MESSAGE_BYTES];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let count = recvmsg(from, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?.bytes;
+    let mut descriptors = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            descriptors.extend(more);
+        }
+    }
+    if count == 0 {
+        return Ok(None);
+    }
+    let message = serde_json::from_slice(&bytes[..count]).map_err(io::Error::other)?;
+    Ok(Some((message, descriptors)))
+}
+
+/// skep's end.
+#[derive(Debug)]
+pub(crate) struct Outside(UnixStream);
+
+impl Outside {
+    /// Must be called in a runtime with IO.
+    pub(crate) fn new(ours: OwnedFd) -> io::Result<Self> {
+        let stream = StdUnixStream::from(ours);
+        stream.set_nonblocking(true)?;
+        Ok(Self(UnixStream::from_std(stream)?))
+    }
+
+    /// Waits until the command runs.
+    pub(crate) async fn started(&self) -> Result<Option<NetworkSockets>, SetupError> {
+        let other = |text: &str| Step::Other(text.to_owned());
+        let mut network = None;
+        loop {
+            let received = timeout(START_LIMIT, self.receive()).await;
+            let received =
+                received.map_err(|_| other("the helper does not answer").failed(io::ErrorKind::TimedOut))?;
+            match received.map_err(|error| other("the helper cannot be heard").failed(error))? {
+                Some((Message::Network, descriptors)) => network = sockets(descriptors),
+                Some((Message::Started, _)) => return Ok(network),
+                Some((Message::Failed(error), _)) => return Err(error),
+                Some((Message::WantSocket | Message::Socket, _)) | None => {
+                    return Err(other("the helper ended without a word").failed(io::ErrorKind::BrokenPipe));
+                }
+            }
+        }
+    }
+
+    /// A new TCP socket of the sandbox's network namespace, not connected. One request at a time.
+    pub(crate) async fn socket(&self) -> io::Result<OwnedFd> {
+        send(&self.0, &Message::WantSocket, &[])?;
+        match timeout(ANSWER_LIMIT, self.receive()).await?? {
+            Some((Message::Socket, mut descriptors)) => {
+                descriptors.pop().ok_or_else(|| io::Error::other("the sandbox could not make a socket"))
+            }
+            _ => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the sandbox is gone")),
+        }
+    }
+
+    async fn receive(&self) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+        self.0.async_io(Interest::READABLE, || receive(&self.0)).await
+    }
+}
+
+fn sockets(descriptors: Vec<OwnedFd>) -> Option<NetworkSockets> {
+    let [dns_udp, dns_tcp, tcp] = descriptors.try_into().ok()?;
+    Some(NetworkSockets { dns_udp, dns_tcp, tcp })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_carry_descriptors_and_then_end() {
+        let (ours, theirs) = pair().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let failed = Message::Failed(Step::Show("/x".into()).failed(io::Error::from_raw_os_error(2)));
+        send(&theirs, &Message::Network, &[reader, writer]).unwrap();
+        send(&theirs, &failed, &[]).unwrap();
+        drop(theirs);
+        let (first, descriptors) = receive(&ours).unwrap().unwrap();
+        assert_eq!((first, descriptors.len()), (Message::Network, 2));
+        rustix::io::write(&descriptors[1], b"x").unwrap();
+        assert_eq!(receive(&ours).unwrap().unwrap().0, failed);
+        assert!(receive(&ours).unwrap().is_none());
+    }
+}
