@@ -19,12 +19,12 @@ use telemetry::log::{Format, LogConfig};
 
 pub(crate) use mcp::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs};
 pub(crate) use serve::{
-    ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs, RemoteArgs, RunArgs,
+    IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs, RemoteArgs, RunArgs,
     RunTransport, SessionArgs, ToolArgs,
 };
 pub(crate) use workloads::{
-    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, StartArgs, StatusArgs, StopArgs,
-    UnitKind, Which,
+    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs, RuntimeCommand,
+    SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
 };
 
 /// Run any MCP server, keep its sessions, and reach it at one endpoint.
@@ -94,6 +94,10 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// Write what a server is run as into a file, for `run --from-config`
     Export(ExportArgs),
+    /// Keep secrets that servers need
+    Secret(SecretArgs),
+    /// What this machine can hold a server to
+    Runtime(RuntimeArgs),
     /// The process that owns the servers: see it, stop it, be it
     Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one

@@ -11,6 +11,8 @@ pub(crate) mod logs;
 pub(crate) mod mcp;
 pub(crate) mod proxy;
 pub(crate) mod run;
+pub(crate) mod runtime;
+pub(crate) mod secret;
 mod serve;
 pub(crate) mod sessions;
 pub(crate) mod version;

@@ -21,7 +21,7 @@ use printer::Printer;
 
 fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
-    workload::sandbox::dispatch(None);
+    workload::sandbox::dispatch(Some(workload::process::netns::prepare));
     let args = Args::parse();
     let printer = Printer::stdio();
     let outcome = run(args, &printer).unwrap_or_else(|error| {
@@ -42,6 +42,8 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Rm(args) => commands::lifecycle::remove(&args, printer),
         Command::Logs(args) => commands::logs::run(&args, printer),
         Command::Export(args) => commands::export::run(&args, printer),
+        Command::Secret(args) => commands::secret::run(&args, printer),
+        Command::Runtime(args) => commands::runtime::run(&args, printer),
         Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
         Command::Mcp(args) => commands::mcp::run(&args, printer),

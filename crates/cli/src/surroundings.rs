@@ -43,7 +43,10 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let env = whole_env.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
-    Ok(Surroundings { folders: dirs::folders().ok(), skep, env, whole_env })
+    let folders = dirs::folders().ok();
+    let variables = whole_env.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let secrets = folders.as_ref().map(|folders| manager::secrets::provider(folders, "SKEP", variables));
+    Ok(Surroundings { folders, skep, env, whole_env, secrets })
 }
 
 fn is_passed_on(name: &str) -> bool {

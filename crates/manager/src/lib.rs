@@ -22,6 +22,7 @@ pub mod keys;
 pub mod plan;
 mod process;
 pub mod relay;
+pub mod secrets;
 pub mod serve;
 pub mod sessions;
 pub mod socket;

@@ -1,4 +1,8 @@
 //! What a RunConfig comes to: the one way from what people say, in flags or in a file, to what is served.
+//!
+//! Making a plan reads what it names (ignore files, keys, secrets) and makes the server's home directory; it waits for the disk.
+
+mod isolation;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,8 +17,12 @@ use proxy::ResendPolicy;
 use proxy::bridge::Mode;
 use proxy::forward::OnLoss;
 use proxy::session::Limits;
+use store::secrets::{ResolveError, SharedProvider};
 use workload::CommandSpec;
 use workload::process::BadCommand;
+
+use isolation::Isolated;
+pub use isolation::{DEFAULT_PROFILE, IsolationError};
 
 use crate::daemon::Folders;
 use crate::headers::{self, NotHeaders};
@@ -65,6 +73,8 @@ pub struct Surroundings {
     pub env: Vec<(String, String)>,
     /// All there are, for those that are told to get them.
     pub whole_env: Vec<(String, String)>,
+    /// Where secrets are.
+    pub secrets: Option<SharedProvider>,
 }
 
 /// Why a configuration cannot be run.
@@ -74,8 +84,16 @@ pub enum PlanError {
     Problems(#[from] Problems),
     #[error("{0} is an image, and containers are not run by this version: write the command behind --")]
     Image(String),
-    #[error("isolation {0:?} is not in this version: write none or process")]
+    #[error("isolation {0:?} is not for a command: write process or none")]
     Isolation(&'static str),
+    #[error("a command that serves HTTP is not isolated by this version: give it isolation none by name, or have it speak over stdio")]
+    IsolatedServer,
+    #[error(transparent)]
+    Isolated(#[from] IsolationError),
+    #[error(transparent)]
+    Secrets(#[from] ResolveError),
+    #[error("there is no place for secrets: {0} cannot be resolved")]
+    NoSecrets(String),
     #[error("{field}: {value:?} is not a duration: write for instance 90s or 1h30m")]
     Duration { field: &'static str, value: String },
     #[error("{field}: {value:?} is not an address: write HOST:PORT")]
@@ -246,9 +264,12 @@ fn target(
         }
         Source::Command { program, args } => (program, args),
     };
-    if !matches!(run.isolation, Isolation::None) {
-        return Err(PlanError::Isolation(run.isolation.as_str()));
-    }
+    let isolated = match run.isolation {
+        Isolation::None => None,
+        Isolation::Process if run.transport != Transport::Stdio => return Err(PlanError::IsolatedServer),
+        Isolation::Process => Some(isolation::isolated(config, run, skep, around)?),
+        Isolation::Container | Isolation::Pod => return Err(PlanError::Isolation(run.isolation.as_str())),
+    };
     let grace = said("skep.grace", &skep.grace)?.unwrap_or(defaults::GRACE);
     if run.transport == Transport::Stdio {
         let mode = match skep.shared {
@@ -258,8 +279,16 @@ fn target(
                 max_children: skep.max_processes.map_or(defaults::MAX_PROCESSES, |count| count as usize),
             },
         };
-        let command = command(program, args.clone(), config, skep, around)?;
-        return Ok(Target::Stdio { command, mode, grace });
+        let command = command(program, args.clone(), config, run, around)?;
+        let Some(Isolated { sandbox, egress, cwd }) = isolated else {
+            let command = in_directory(command, skep)?;
+            return Ok(Target::Stdio { command, egress: None, mode, grace });
+        };
+        let command = match cwd {
+            Some(cwd) => command.with_cwd(cwd)?,
+            None => command,
+        };
+        return Ok(Target::Stdio { command: command.with_sandbox(sandbox), egress, mode, grace });
     }
     let address = server_address(config)?;
     let (word, path) = match http_transport {
@@ -277,8 +306,9 @@ fn target(
         ("MCP_PORT", address.port().to_string()),
         ("FASTMCP_PORT", address.port().to_string()),
     ];
-    let command = command(program, args, config, skep, around)?
+    let command = command(program, args, config, run, around)?
         .with_env(told.map(|(name, value)| (name.to_owned(), value)))?;
+    let command = in_directory(command, skep)?;
     Ok(Target::Server { command, http: http(vec![format!("http://{address}{path}")], http_transport)?, grace })
 }
 
@@ -292,22 +322,39 @@ fn server_address(config: &RunConfig) -> Result<std::net::SocketAddr, PlanError>
     }
 }
 
-/// The command with its environment: what is handed on, then what the configuration says.
+/// The command with its environment: what is handed on, then what the configuration says, then secrets.
 fn command(
     program: &str,
     args: Vec<String>,
     config: &RunConfig,
-    skep: &SkepConfig,
+    run: &Run,
     around: &Surroundings,
 ) -> Result<CommandSpec, PlanError> {
+    let skep = config.skep.as_ref();
     let command = match program {
         OWN_PROGRAM => CommandSpec::new(&around.skep, args)?,
         program => CommandSpec::new(program, args)?,
     };
-    let handed_on = if skep.inherit_env { &around.whole_env } else { &around.env };
-    let found_by = Some(("PATH".to_owned(), skep.search_path.clone())).filter(|(_, path)| !path.is_empty());
+    let handed_on = if skep.is_some_and(|skep| skep.inherit_env) { &around.whole_env } else { &around.env };
+    let search_path = skep.map(|skep| skep.search_path.clone()).filter(|path| !path.is_empty());
+    let found_by = search_path.map(|path| ("PATH".to_owned(), path));
     let said = config.env_vars.iter().map(|(name, value)| (name.clone(), value.clone()));
     let command = command.with_clear_env().with_env(handed_on.iter().cloned().chain(found_by).chain(said))?;
+    Ok(command.with_env(secrets(run, around)?)?)
+}
+
+/// The secrets as variables. They are in no configuration and no log.
+fn secrets(run: &Run, around: &Surroundings) -> Result<Vec<(String, String)>, PlanError> {
+    if run.secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = || run.secrets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let provider = around.secrets.as_ref().ok_or_else(|| PlanError::NoSecrets(names()))?;
+    let resolved = store::secrets::resolve(&**provider, &run.secrets)?;
+    Ok(resolved.into_iter().map(|(variable, value)| (variable, value.reveal().to_owned())).collect())
+}
+
+fn in_directory(command: CommandSpec, skep: &SkepConfig) -> Result<CommandSpec, PlanError> {
     Ok(match &*skep.cwd {
         "" => command,
         cwd => command.with_cwd(cwd)?,

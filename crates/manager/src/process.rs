@@ -12,6 +12,8 @@ use proxy::{Channel, Connect, ConnectError};
 use telemetry::Tasks;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
+use workload::egress::{Egress, EgressLimits, EgressPolicy, SystemNetwork};
+use workload::sandbox::NetworkSockets;
 use workload::{CommandSpec, LogTail, Pipes, Process, SpawnError};
 
 /// Lines of its log that go with the reason why a server is gone.
@@ -20,6 +22,7 @@ const LAST_LINES: usize = 20;
 /// Starts a command for each channel.
 pub(crate) struct ProcessConnect {
     command: CommandSpec,
+    egress: Option<EgressPolicy>,
     log: LogTail,
     grace: Duration,
     tasks: Tasks,
@@ -44,6 +47,7 @@ impl ProcessConnect {
     /// `tasks` waits for what is being stopped.
     pub(crate) fn new(
         command: CommandSpec,
+        egress: Option<EgressPolicy>,
         log: LogTail,
         grace: Duration,
         tasks: Tasks,
@@ -51,6 +55,7 @@ impl ProcessConnect {
     ) -> Self {
         Self {
             command,
+            egress,
             log,
             grace,
             tasks,
@@ -67,8 +72,12 @@ impl ProcessConnect {
 
     async fn start(&self) -> Result<Channel, ConnectError> {
         let started = Process::spawn_piped(&self.command, &self.log).await;
-        let (process, Pipes { stdin, stdout }) = started.map_err(|error| self.not_started(&error))?;
+        let (mut process, Pipes { stdin, stdout }) = started.map_err(|error| self.not_started(&error))?;
+        let network = process.take_network();
         let process = Arc::new(process);
+        if let Some((network, policy)) = network.zip(self.egress.clone()) {
+            self.serve_network(&process, network, policy).map_err(|error| ConnectError { reason: error.to_string() })?;
+        }
         if !self.spoke.load(Ordering::Relaxed) {
             self.beginning.send_if_modified(|beginning| {
                 let first = *beginning == Beginning::Untried;
@@ -93,6 +102,24 @@ impl ProcessConnect {
         let mut channel = proxy::stdio::channel_over(stdout, stdin, self.max_line, Box::new(guard), unread);
         channel.process = Some(pid);
         Ok(channel)
+    }
+
+    /// Serves the way out of the process's network, for as long as it lives.
+    fn serve_network(
+        &self,
+        process: &Arc<Process>,
+        sockets: NetworkSockets,
+        policy: EgressPolicy,
+    ) -> std::io::Result<()> {
+        let (limits, tasks) = (EgressLimits::default(), Tasks::new());
+        Egress::serve(self.log.name(), sockets, policy, limits, SystemNetwork::new()?, &tasks)?;
+        let process = Arc::clone(process);
+        self.tasks.spawn("egress", async move {
+            process.wait().await;
+            tasks.stop();
+            tasks.wait(Duration::ZERO).await;
+        });
+        Ok(())
     }
 
     fn not_started(&self, error: &SpawnError) -> ConnectError {

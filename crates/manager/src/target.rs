@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use proxy::bridge::Mode;
 use workload::CommandSpec;
+use workload::egress::EgressPolicy;
 
 /// The server that is served.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub enum Target {
     /// A command that speaks MCP over its stdin and stdout.
     Stdio {
         command: CommandSpec,
+        /// What it may reach, where its sandbox has a network of its own.
+        egress: Option<EgressPolicy>,
         mode: Mode,
         /// Between SIGTERM and SIGKILL.
         grace: Duration,

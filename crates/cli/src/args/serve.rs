@@ -91,6 +91,39 @@ pub(crate) struct ToolArgs {
     pub(crate) tools_override: Option<PathBuf>,
 }
 
+/// What a command sees and reaches.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Isolation")]
+pub(crate) struct IsolationArgs {
+    /// What keeps a command from the rest of the machine; default: process
+    #[arg(long, value_enum)]
+    pub(crate) isolation: Option<IsolationLevel>,
+    /// What it may read, write and reach: none, network, or a JSON file; default: network, which is the internet and no
+    /// files
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) permission_profile: Option<String>,
+    /// Show it a file or folder of this machine (repeatable)
+    #[arg(short, long, value_name = "HOST:INSIDE[:ro]")]
+    pub(crate) volume: Vec<String>,
+    /// Whether it reaches only what its profile allows; false: whatever this machine reaches
+    #[arg(long, action = clap::ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) isolate_network: bool,
+    /// A secret as an environment variable (repeatable); `skep secret set NAME` keeps one
+    #[arg(long, value_name = "NAME,target=VARIABLE")]
+    pub(crate) secret: Vec<String>,
+    /// Whether the global thvignore file hides paths of volumes too
+    #[arg(long, action = clap::ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) ignore_globally: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsolationLevel {
+    /// A sandbox of this machine's kernel: it sees and reaches what its profile says
+    Process,
+    /// None: it has your own rights
+    None,
+}
+
 /// A server that somebody else runs.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Remote server")]
@@ -174,7 +207,7 @@ pub(crate) struct RunArgs {
     /// Pass on skep's whole environment, not only the variables that hold no secrets
     #[arg(long)]
     pub(crate) inherit_env: bool,
-    /// Run the command in this directory
+    /// Run the command in this directory, which it can read
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// One process for all sessions: for stdio servers that keep nothing per session
@@ -211,6 +244,8 @@ pub(crate) struct RunArgs {
     /// A label KEY=VALUE (repeatable)
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<String>,
+    #[command(flatten)]
+    pub(crate) isolation: IsolationArgs,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
     #[command(flatten)]

@@ -145,6 +145,41 @@ pub(crate) enum UnitKind {
     Launchd,
 }
 
+/// Arguments of `skep secret`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SecretArgs {
+    #[command(subcommand)]
+    pub(crate) command: SecretCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Keep a secret, read from stdin
+    Set { name: String },
+    /// Print a secret
+    Get { name: String },
+    /// Forget a secret
+    Delete { name: String },
+    /// List the names of the secrets
+    List,
+}
+
+/// Arguments of `skep runtime`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RuntimeArgs {
+    #[command(subcommand)]
+    pub(crate) command: RuntimeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuntimeCommand {
+    /// Tell what this machine can hold a server to
+    Check {
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+}
+
 /// A moment, or how long ago it was.
 fn since(text: &str) -> Result<SystemTime, String> {
     if let Ok(ago) = humantime::parse_duration(text) {

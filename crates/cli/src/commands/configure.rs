@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use manager::headers;
-use model::run_config::HeaderForward;
-use model::{Json, RunConfig};
+use manager::plan::DEFAULT_PROFILE;
+use model::permissions::Mount;
+use model::run_config::{HeaderForward, IgnoreConfig, Isolation};
+use model::{Json, Profile, RunConfig, SecretRef};
 use serde::Deserialize;
 
-use crate::args::{ListenArgs, LossPolicy, RemoteArgs, SessionArgs, ToolArgs};
+use crate::args::{IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, RemoteArgs, SessionArgs, ToolArgs};
 
 pub(super) fn listen(config: &mut RunConfig, args: &ListenArgs, port: u16) -> anyhow::Result<()> {
     config.host.clone_from(&args.host);
@@ -72,6 +74,61 @@ pub(super) fn remote(config: &mut RunConfig, args: &RemoteArgs) -> anyhow::Resul
     }
     config.stateless = args.stateless;
     Ok(())
+}
+
+pub(super) fn isolation(config: &mut RunConfig, args: &IsolationArgs) -> anyhow::Result<()> {
+    config.isolate_network = args.isolate_network;
+    let level = args.isolation.map(|level| match level {
+        IsolationLevel::Process => Isolation::Process,
+        IsolationLevel::None => Isolation::None,
+    });
+    config.skep_mut().isolation = level.map(|level| level.as_str().to_owned()).unwrap_or_default();
+    let mut profile = match args.permission_profile.as_deref() {
+        None => Profile::builtin(DEFAULT_PROFILE).unwrap_or_default(),
+        Some("stdio") => Profile::builtin("none").unwrap_or_default(),
+        Some(name) => match Profile::builtin(name) {
+            Some(profile) => profile,
+            None => read_profile(Path::new(name))?,
+        },
+    };
+    config.permission_profile_name_or_path = args.permission_profile.clone().unwrap_or_default();
+    for text in &args.volume {
+        let (mount, is_read_only) = volume(text)?;
+        if is_read_only { profile.read.push(mount) } else { profile.write.push(mount) }
+    }
+    config.volumes.clone_from(&args.volume);
+    config.set_profile(&profile);
+    for text in &args.secret {
+        SecretRef::parse(text)?;
+    }
+    config.secrets.clone_from(&args.secret);
+    if !args.ignore_globally {
+        config.ignore_config = Some(IgnoreConfig { load_global: false, ..IgnoreConfig::default() });
+    }
+    Ok(())
+}
+
+/// `HOST:INSIDE[:ro]`, or a path that is the same inside.
+fn volume(text: &str) -> anyhow::Result<(Mount, bool)> {
+    let (path, is_read_only) = match text.strip_suffix(":ro") {
+        Some(path) => (path, true),
+        None => (text, false),
+    };
+    let (host, inside) = path.split_once(':').unwrap_or((path, ""));
+    let host = whole_path(Path::new(host))?;
+    if !Path::new(&host).exists() {
+        bail!("--volume {text}: {host} does not exist");
+    }
+    let mount = if inside.is_empty() { host } else { format!("{host}:{inside}") };
+    let mount = Mount::parse(&mount).map_err(|help| anyhow::anyhow!("--volume {text}: it {help}"))?;
+    Ok((mount, is_read_only))
+}
+
+fn read_profile(path: &Path) -> anyhow::Result<Profile> {
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("{} is neither a profile (none, network) nor a file that can be read", path.display())
+    })?;
+    Profile::parse(&text).with_context(|| format!("{} is not a permission profile", path.display()))
 }
 
 /// The file of `--tools-override`.

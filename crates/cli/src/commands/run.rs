@@ -14,7 +14,7 @@ use url::Url;
 
 use super::serve::{self, Endpoint, Telling};
 use super::{configure, daemon};
-use crate::args::{ProxyMode, RunArgs, RunTransport};
+use crate::args::{IsolationLevel, ProxyMode, RunArgs, RunTransport};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::{names, surroundings};
@@ -144,6 +144,7 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         )?;
         config.target_host = args.target_host.to_string();
     }
+    configure::isolation(config, &args.isolation)?;
     config.env_vars = environment(args)?;
     let skep = config.skep_mut();
     let (program, words) = match source {
@@ -154,17 +155,34 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         }
     };
     (skep.command, skep.args) = (program.to_owned(), words);
-    Isolation::None.as_str().clone_into(&mut skep.isolation);
     skep.search_path = std::env::var("PATH").unwrap_or_default();
     skep.target_path = args.target_path.clone().unwrap_or_default();
     skep.inherit_env = args.inherit_env;
-    // The daemon is elsewhere.
-    let cwd = args.cwd.clone().map_or_else(std::env::current_dir, Ok).context("the working directory is gone")?;
-    skep.cwd = configure::whole_path(&cwd)?;
+    skep.cwd = directory(args)?;
     skep.shared = args.shared;
     (skep.warm, skep.max_processes, skep.max_memory) = (args.warm, args.max_processes, args.max_memory);
     (skep.sleep_after, skep.grace) = (configure::written(args.sleep_after), configure::written(args.grace));
     Ok(())
+}
+
+/// Where it runs. A command with all rights runs here, as from a shell; one that is isolated does not see this directory
+/// unless it is told to.
+fn directory(args: &RunArgs) -> anyhow::Result<String> {
+    let is_isolated = args.isolation.isolation != Some(IsolationLevel::None);
+    match &args.cwd {
+        Some(cwd) => configure::whole_path(cwd),
+        None if is_isolated => {
+            let here = |word: &&String| !word.starts_with('/') && word.contains(['.', '/']) && Path::new(word).exists();
+            match args.command.iter().find(here) {
+                Some(word) => bail!(
+                    "{word} is in this directory, which an isolated server does not see: add --cwd . (it may read it then), \
+                     or --volume for more"
+                ),
+                None => Ok(String::new()),
+            }
+        }
+        None => configure::whole_path(&std::env::current_dir().context("the working directory is gone")?),
+    }
 }
 
 impl Source {

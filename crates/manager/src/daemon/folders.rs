@@ -16,6 +16,8 @@ use crate::control::ControlFolder;
 /// | `DATA/statuses/NAME.json` | what a workload is to do, and does |
 /// | `DATA/logs/NAME.log`, `DATA/logs/daemon/daemon.log` | what it wrote, and what the daemon did |
 /// | `DATA/homes/NAME/` | its home directory, where it is isolated |
+/// | `DATA/secrets_encrypted`, `STATE/secrets.password` | secrets, and what they are encrypted with |
+/// | `CONFIG/thvignore` | what no server sees of any directory |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
     /// What ends with the login.
@@ -24,6 +26,8 @@ pub struct Folders {
     pub state: PathBuf,
     /// What may be large.
     pub data: PathBuf,
+    /// What people edit.
+    pub config: PathBuf,
 }
 
 impl Folders {
@@ -69,6 +73,23 @@ impl Folders {
     #[must_use]
     pub fn daemon_log(&self) -> PathBuf {
         self.logs().join("daemon").join("daemon.log")
+    }
+
+    /// What no server sees of any directory.
+    pub(crate) fn global_ignore(&self) -> PathBuf {
+        self.config.join("thvignore")
+    }
+
+    /// The encrypted secrets.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.data.join("secrets_encrypted")
+    }
+
+    /// What they are encrypted with.
+    #[must_use]
+    pub fn secrets_password(&self) -> PathBuf {
+        self.state.join("secrets.password")
     }
 
     pub(crate) fn home(&self, name: &str) -> PathBuf {

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
+use workload::egress::EgressPolicy;
 use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, RestartPolicy, State, Supervisor};
 
@@ -118,7 +119,9 @@ impl fmt::Debug for Route {
 impl Making<'_> {
     pub(super) async fn route(&self) -> Result<Route, StartError> {
         match &self.settings.target {
-            Target::Stdio { command, mode, grace } => self.stdio(command, *mode, *grace),
+            Target::Stdio { command, egress, mode, grace } => {
+                self.stdio(command, egress.clone(), *mode, *grace)
+            }
             Target::Remote(http) => {
                 let kind = self.http(http).await?;
                 Ok(Route { kind, transport: http.transport.name(), grace: Duration::ZERO, end: End::Unknown })
@@ -127,11 +130,17 @@ impl Making<'_> {
         }
     }
 
-    fn stdio(&self, command: &CommandSpec, mode: Mode, grace: Duration) -> Result<Route, StartError> {
+    fn stdio(
+        &self,
+        command: &CommandSpec,
+        egress: Option<EgressPolicy>,
+        mode: Mode,
+        grace: Duration,
+    ) -> Result<Route, StartError> {
         let log = self.log()?;
         let target = command.program().to_string_lossy().into_owned();
         let connect =
-            ProcessConnect::new(command.clone(), log, grace, self.processes.clone(), DEFAULT_MAX_MESSAGE);
+            ProcessConnect::new(command.clone(), egress, log, grace, self.processes.clone(), DEFAULT_MAX_MESSAGE);
         let end = match mode {
             Mode::PerSession { warm: 1.., .. } => End::Stillborn(connect.beginning()),
             // Nothing is started before the first request.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,16 +20,7 @@ pub enum Network {
     Host,
 }
 
-/// Sockets of a prepared network namespace, which whoever holds them serves.
-#[derive(Debug)]
-pub struct NetworkSockets {
-    /// Gets the questions to [`DNS_SERVER`] over UDP.
-    pub dns_udp: OwnedFd,
-    /// Listens, at [`DNS_SERVER`].
-    pub dns_tcp: OwnedFd,
-    /// Listens, and gets every other connection that leaves.
-    pub tcp: OwnedFd,
-}
+pub use crate::process::netns::NetworkSockets;
 
 /// Prepares the fresh network namespace that it is called in, in a process with one thread and all rights over it.
 pub type PrepareNetwork = fn() -> io::Result<NetworkSockets>;

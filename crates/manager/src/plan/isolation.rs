@@ -1,0 +1,218 @@
+//! What a permission profile comes to for a process: what it sees, what it reaches, and a refusal of what cannot be held.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use model::permissions::{Mount, NetworkMode};
+use model::run_config::{Run, SkepConfig};
+use model::{Profile, RunConfig};
+use store::ignore::{self, IgnoreError, IgnoreRules};
+use workload::egress::{BadEgress, EgressConfig, EgressPolicy};
+use workload::sandbox::{self, BadSandbox, Bounds, Network, Sandbox, SandboxConfig};
+
+use super::{PlanError, Surroundings};
+
+/// The profile that counts where none is given.
+pub const DEFAULT_PROFILE: &str = "network";
+
+/// Why a profile is not one for processes.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolationError {
+    #[error("permission_profile.privileged: a process is never given rights that its user has not; take it out")]
+    Privileged,
+    #[error("permission_profile.network.mode: {0:?} is a network of a container runtime; for a process write none or host, or leave it out")]
+    Network(String),
+    #[error("permission_profile: {0:?} is not a path, and cannot be shown to a process")]
+    Resource(String),
+    #[error("permission_profile.{0}")]
+    Egress(#[from] BadEgress),
+    #[error("the isolation cannot be built: {0}")]
+    Sandbox(#[from] BadSandbox),
+    #[error(transparent)]
+    Ignore(#[from] IgnoreError),
+    #[error("the home directory of the server could not be made at {}: {source}", path.display())]
+    Home { path: PathBuf, source: io::Error },
+}
+
+/// A process's isolation.
+pub(super) struct Isolated {
+    pub(super) sandbox: Sandbox,
+    /// What may be reached, where that is not all or nothing.
+    pub(super) egress: Option<EgressPolicy>,
+    /// Where it runs.
+    pub(super) cwd: Option<PathBuf>,
+}
+
+/// The isolation of a command.
+pub(super) fn isolated(
+    config: &RunConfig,
+    run: &Run,
+    skep: &SkepConfig,
+    around: &Surroundings,
+) -> Result<Isolated, PlanError> {
+    Ok(made(config, run, skep, around)?)
+}
+
+fn made(
+    config: &RunConfig,
+    run: &Run,
+    skep: &SkepConfig,
+    around: &Surroundings,
+) -> Result<Isolated, IsolationError> {
+    let builtin = || Profile::builtin(DEFAULT_PROFILE).unwrap_or_default();
+    let profile = run.profile.clone().unwrap_or_else(builtin);
+    if profile.privileged {
+        return Err(IsolationError::Privileged);
+    }
+    let (network, egress) = network(&profile, run.isolate_network)?;
+    let cwd = Some(&skep.cwd).filter(|cwd| !cwd.is_empty()).map(PathBuf::from);
+    let mounts = |mounts: &[Mount]| mounts.iter().map(|mount| shown(mount, cwd.as_deref())).collect();
+    let mut read: Vec<sandbox::Mount> = Result::from_iter::<Vec<_>>(mounts(&profile.read))?;
+    let write: Vec<sandbox::Mount> = Result::from_iter::<Vec<_>>(mounts(&profile.write))?;
+    if let Some(cwd) = &cwd
+        && !read.iter().chain(&write).any(|mount| cwd.starts_with(&mount.target))
+    {
+        read.push(sandbox::Mount::same(cwd));
+    }
+    let hide = hidden(config, around, read.iter().chain(&write))?;
+    let user_home = around.env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| PathBuf::from(home));
+    let bounds = Bounds { memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)), ..Bounds::default() };
+    let sandbox = Sandbox::try_from(SandboxConfig {
+        read,
+        write,
+        hide,
+        home: home(run, around)?,
+        user_home,
+        network,
+        bounds,
+        waived: Vec::new(),
+    })?;
+    Ok(Isolated { sandbox, egress, cwd })
+}
+
+fn network(profile: &Profile, isolated: bool) -> Result<(Network, Option<EgressPolicy>), IsolationError> {
+    let mode = profile.network.as_ref().map(|network| &network.mode);
+    match mode {
+        Some(NetworkMode::None) => return Ok((Network::None, None)),
+        Some(NetworkMode::Host) => return Ok((Network::Host, None)),
+        Some(NetworkMode::Custom(name)) => return Err(IsolationError::Network(name.clone())),
+        Some(NetworkMode::Unsaid | NetworkMode::Default | NetworkMode::Bridge) | None if isolated => {}
+        _ => return Ok((Network::Host, None)),
+    }
+    let outbound = profile.outbound();
+    let said = |hosts: Vec<String>| Some(hosts).filter(|hosts| !hosts.is_empty());
+    let ports: Vec<i64> = outbound.allow_port.iter().copied().map(i64::from).collect();
+    let policy = EgressPolicy::try_from(&EgressConfig {
+        allow_host: said(outbound.allow_host.iter().map(|rule| rule.as_str().to_owned()).collect()),
+        allow_port: Some(ports).filter(|ports| !ports.is_empty()),
+        insecure_allow_all: outbound.insecure_allow_all,
+    })?;
+    Ok((Network::Egress, Some(policy)))
+}
+
+/// A mount of a profile; what is relative is so to the working directory.
+fn shown(mount: &Mount, cwd: Option<&Path>) -> Result<sandbox::Mount, IsolationError> {
+    let from_root = |path: &str| match cwd {
+        Some(cwd) => cwd.join(path),
+        None => PathBuf::from(path),
+    };
+    match mount {
+        Mount::Same(path) => Ok(sandbox::Mount::same(from_root(path))),
+        Mount::Path { host, inside } => {
+            Ok(sandbox::Mount { source: from_root(host), target: PathBuf::from(inside) })
+        }
+        Mount::Resource { uri, .. } => Err(IsolationError::Resource(uri.clone())),
+    }
+}
+
+/// What the ignore files of the mounted directories cover, as it is seen inside.
+fn hidden<'a>(
+    config: &RunConfig,
+    around: &Surroundings,
+    mounts: impl Iterator<Item = &'a sandbox::Mount>,
+) -> Result<Vec<PathBuf>, IsolationError> {
+    let loads_global = config.ignore_config.as_ref().is_none_or(|ignore| ignore.load_global);
+    let global = match around.folders.as_ref().filter(|_| loads_global) {
+        Some(folders) => IgnoreRules::read(&folders.global_ignore())?,
+        None => IgnoreRules::default(),
+    };
+    let mut hidden = Vec::new();
+    for mount in mounts.filter(|mount| mount.source.is_dir()) {
+        let covered = ignore::covered(&mount.source, &global)?;
+        for line in covered.misleading {
+            tracing::warn!(line, "an ignore file does not mean what it seems to");
+        }
+        hidden.extend(covered.paths.into_iter().map(|(path, _)| mount.target.join(path)));
+    }
+    Ok(hidden)
+}
+
+/// A home directory of the server's own, which it keeps from run to run.
+fn home(run: &Run, around: &Surroundings) -> Result<Option<PathBuf>, IsolationError> {
+    let Some(folders) = &around.folders else { return Ok(None) };
+    let path = folders.home(run.name.as_str());
+    let made = std::fs::create_dir_all(&path);
+    made.map_err(|source| IsolationError::Home { path: path.clone(), source })?;
+    Ok(Some(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::Folders;
+
+    fn isolate(profile: &str, folder: &Path) -> Result<Isolated, IsolationError> {
+        let text = format!(
+            r#"{{"name":"a","transport":"stdio","isolate_network":true,"permission_profile":{profile},"skep":{{"command":"c"}}}}"#
+        );
+        let config: RunConfig = model::Document::parse(&text).unwrap();
+        let folders = Folders { run: folder.join("run"), state: folder.join("state"), data: folder.join("data"), config: folder.join("config") };
+        let around = Surroundings { folders: Some(folders), skep: "/skep".into(), env: Vec::new(), whole_env: Vec::new(), secrets: None };
+        made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
+    }
+
+    #[test]
+    fn each_field_of_a_profile_is_held_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for (profile, network, policy) in [
+            ("{}", Network::Egress, true),
+            (r#"{"network":{"mode":"none"}}"#, Network::None, false),
+            (r#"{"network":{"mode":"host"}}"#, Network::Host, false),
+            (r#"{"network":{"mode":"bridge","outbound":{"allow_host":["a.example"]}}}"#, Network::Egress, true),
+        ] {
+            let Isolated { egress, .. } = isolate(profile, folder.path()).unwrap();
+            assert_eq!(egress.is_some(), policy, "{profile}");
+            assert_eq!(super::network(&Profile::parse(profile).unwrap(), true).unwrap().0, network, "{profile}");
+        }
+        for (profile, expect) in [
+            (r#"{"privileged":true}"#, "privileged"),
+            (r#"{"network":{"mode":"mine"}}"#, "network.mode"),
+            (r#"{"read":["volume://a:/b"]}"#, "volume://a"),
+            (r#"{"read":["/no/such/path"]}"#, "/no/such/path does not exist"),
+        ] {
+            let error = isolate(profile, folder.path()).err().map(|error| error.to_string()).unwrap();
+            assert!(error.contains(expect), "{profile}: {error}");
+        }
+    }
+
+    #[test]
+    fn ignore_files_cover_what_a_mount_shows_where_it_shows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("project");
+        std::fs::create_dir_all(&project).unwrap();
+        std::fs::create_dir_all(folder.path().join("config")).unwrap();
+        std::fs::write(project.join(".thvignore"), ".env\n").unwrap();
+        std::fs::write(project.join(".env"), "A=1").unwrap();
+        std::fs::write(project.join("key.pem"), "k").unwrap();
+        std::fs::write(folder.path().join("config/thvignore"), "*.pem\n").unwrap();
+        let profile = format!(r#"{{"read":["{}:/work"]}}"#, project.display());
+        let parsed = Profile::parse(&profile).unwrap();
+        let mount = shown(&parsed.read[0], None).unwrap();
+        isolate(&profile, folder.path()).unwrap();
+        let folders = Folders { run: folder.path().into(), state: folder.path().into(), data: folder.path().into(), config: folder.path().join("config") };
+        let around = Surroundings { folders: Some(folders), skep: "/skep".into(), env: Vec::new(), whole_env: Vec::new(), secrets: None };
+        let mut hidden = hidden(&RunConfig::default(), &around, std::iter::once(&mount)).unwrap();
+        hidden.sort();
+        assert_eq!(hidden, [PathBuf::from("/work/.env"), PathBuf::from("/work/key.pem")]);
+    }
+}
