@@ -5,8 +5,14 @@
     reason = "helpers of tests may, too; clippy sees only the test functions themselves"
 )]
 
+#[cfg(target_os = "linux")]
+mod breakout;
+#[cfg(target_os = "linux")]
+mod isolation;
 mod leave;
 mod parent_death;
+#[cfg(target_os = "linux")]
+mod sandboxed;
 mod sh;
 mod start;
 mod supervise;
