@@ -66,7 +66,7 @@ impl Part {
     pub fn what_helps(self) -> &'static str {
         match self {
             Self::UserNamespace | Self::Mounts | Self::Pids | Self::Ipc | Self::Network => {
-                "Allow user namespaces: sysctl user.max_user_namespaces above 0, \
+                "Use Linux 5.14 or later and allow user namespaces: sysctl user.max_user_namespaces above 0, \
                  kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 or an \
                  AppArmor profile for this program (Ubuntu). In a container they need a seccomp profile that allows \
                  them and an unmasked /proc."

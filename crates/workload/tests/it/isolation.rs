@@ -40,6 +40,50 @@ fn this_machine_can_do_all_that_cannot_be_waived() {
 }
 
 #[tokio::test]
+async fn rights_are_given_up_whatever_else_would_hold() {
+    let status = output(&sandboxed::spec("cat /proc/self/status", bare())).await;
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim_start_matches(':').trim().to_owned()
+    };
+    for name in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(value(name), "0000000000000000", "{name}");
+    }
+    assert_eq!((value("NoNewPrivs"), value("Seccomp")), ("1".to_owned(), "2".to_owned()));
+    assert!(value("Uid").split_whitespace().all(|user| user != "0"));
+    assert_eq!(value("SigBlk"), "0".repeat(16));
+}
+
+#[tokio::test]
+async fn mounts_are_read_only_whatever_else_would_hold() {
+    let scratch = Scratch::new();
+    let writable = scratch.dir("writable");
+    let config = SandboxConfig { write: vec![Mount::same(&writable)], ..bare() };
+    let mounts = output(&sandboxed::spec("cat /proc/self/mountinfo", config)).await;
+    let own = ["/tmp", "/dev/shm", HOME, writable.to_str().unwrap()];
+    let mut roots = 0;
+    for line in mounts.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (place, options) = (fields[4], fields[5]);
+        let has = |option: &str| options.split(',').any(|other| other == option);
+        let is_device = place.starts_with("/dev/") && place != "/dev/shm";
+        assert!(has("nosuid") && (has("nodev") || is_device), "{line}");
+        assert_eq!(has("ro"), !own.contains(&place) && !is_device, "{line}");
+        roots += usize::from(place == "/");
+    }
+    assert_eq!(roots, 1, "the root of the host is gone: {mounts}");
+}
+
+#[tokio::test]
+async fn nothing_of_skep_is_inherited() {
+    let (reader, _writer) = rustix::pipe::pipe().unwrap();
+    let leaky = rustix::io::fcntl_dupfd_cloexec(&reader, 300).unwrap();
+    rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty()).unwrap();
+    // The fourth is what `ls` reads the directory with.
+    assert_eq!(output(&sandboxed::spec("exec ls /proc/self/fd", bare())).await, "0\n1\n2\n3");
+}
+
+#[tokio::test]
 async fn bytes_go_both_ways_and_the_end_of_stdin_is_seen() {
     let (process, mut pipes) = sandboxed::spawn("exec cat", bare()).await;
     pipes.stdin.write_all(b"hello\n").await.unwrap();
