@@ -2,6 +2,7 @@
 //! nothing of it is left behind.
 //!
 //! - [`process`] — one run of a command: spawn, stop, wait; its whole process group is the unit.
+//! - [`sandbox`] — what a run may see, reach and use, where that is less than skep itself may (Linux).
 //! - [`memory`] — how much of it process groups use.
 //! - [`log`] — the last lines it wrote.
 //! - [`supervisor`] — one command kept running, for servers that serve HTTP themselves.
@@ -9,7 +10,7 @@
 //! - [`backoff`] — when the supervisor tries again, and when it gives up.
 //!
 //! The only crate that may contain `unsafe`, and only in `process::os`. Absent on purpose: HTTP, MCP, message framing
-//! (whoever takes the pipes frames), configuration files, and isolation (the child runs with skep's own rights).
+//! (whoever takes the pipes frames), configuration files and permission profiles.
 
 pub mod backoff;
 #[cfg(target_os = "linux")]
@@ -22,4 +23,5 @@ pub mod supervisor;
 
 pub use log::LogTail;
 pub use process::{CommandSpec, Exit, Pipes, Process, SpawnError};
+pub use sandbox::{Sandbox, SandboxConfig};
 pub use supervisor::{RestartPolicy, State, Supervisor};

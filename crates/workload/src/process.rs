@@ -5,7 +5,10 @@
 //! The child leads a group of its own, holds none of skep's file descriptors, and starts with an empty signal mask and
 //! the default SIGPIPE. `docs/lifetime-of-a-workload.md` tells the story in order.
 //!
-//! Absent on purpose: framing, restarts ([`crate::supervisor`]), isolation.
+//! A command with a sandbox ([`crate::sandbox`]) is started through a helper that takes its place as the leader of the
+//! group and ends as the command does; nothing else differs for whoever holds the [`Process`].
+//!
+//! Absent on purpose: framing, restarts ([`crate::supervisor`]).
 
 mod command;
 #[cfg(target_os = "linux")]

@@ -206,9 +206,15 @@ pub fn set_helper(program: PathBuf) {
 
 static HELPER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
 
+/// The helper, without arguments and environment. By default the very file that runs here, even if another one, of
+/// another version, has taken its place by now.
 #[cfg(target_os = "linux")]
-fn helper_program() -> std::io::Result<PathBuf> {
-    HELPER.get().map_or_else(std::env::current_exe, |program| Ok(program.clone()))
+fn helper_command() -> std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let program = HELPER.get().map_or_else(|| Path::new("/proc/self/exe"), PathBuf::as_path);
+    let mut command = std::process::Command::new(program);
+    command.arg0("skep").arg(HELPER_MODE).env_clear();
+    command
 }
 
 /// Becomes the helper if this process was started as one, and is then gone. To be called first in `main`, before any

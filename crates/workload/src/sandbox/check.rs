@@ -66,7 +66,7 @@ impl Part {
     pub fn what_helps(self) -> &'static str {
         match self {
             Self::UserNamespace | Self::Mounts | Self::Pids | Self::Ipc | Self::Network => {
-                "Allow user namespaces: sysctl user.max_user_namespaces above 0, \
+                "Use Linux 5.14 or later and allow user namespaces: sysctl user.max_user_namespaces above 0, \
                  kernel.unprivileged_userns_clone=1 (Debian), kernel.apparmor_restrict_unprivileged_userns=0 or an \
                  AppArmor profile for this program (Ubuntu). In a container they need a seccomp profile that allows \
                  them and an unmasked /proc."
@@ -145,16 +145,13 @@ pub fn check() -> Vec<Finding> {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use std::process::Command;
-
-    use super::super::{HELPER_MODE, helper, helper_program};
+    use super::super::{helper, helper_command};
     use super::Finding;
 
     /// This child is no workload: it is waited for right here, so it does not matter which thread forks it.
     pub(super) fn check() -> Result<Vec<Finding>, String> {
         let failed = |error: std::io::Error| format!("the check could not be started ({error})");
-        let mut command = Command::new(helper_program().map_err(failed)?);
-        let output = command.args([HELPER_MODE, helper::PROBE]).env_clear().output().map_err(failed)?;
+        let output = helper_command().arg(helper::PROBE).output().map_err(failed)?;
         serde_json::from_slice(&output.stdout).map_err(|_| format!("the check {}", output.status))
     }
 }

@@ -16,9 +16,7 @@ use std::process::Command;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Bounds, HELPER_MODE, HOME, Network, Part, Sandbox, helper_program, installation, report, system,
-};
+use super::{Bounds, HOME, Network, Part, Sandbox, helper_command, installation, report, system};
 
 /// No plan is longer; an argument list of the system is not either.
 const MOST_BYTES: u64 = 16 << 20;
@@ -133,9 +131,9 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(sandbox: &Sandbox, invocation: Invocation) -> io::Result<Prepared> {
     let plan = Plan::new(sandbox, invocation)?.write()?;
     let (ours, theirs) = report::pair()?;
-    let mut command = Command::new(helper_program()?);
-    command.env_clear().current_dir("/").process_group(0);
-    command.args([HELPER_MODE, &plan.as_raw_fd().to_string(), &theirs.as_raw_fd().to_string()]);
+    let mut command = helper_command();
+    command.current_dir("/").process_group(0);
+    command.args([&plan.as_raw_fd().to_string(), &theirs.as_raw_fd().to_string()]);
     Ok(Prepared { command, passed_on: [plan, theirs], ours })
 }
 

@@ -7,8 +7,13 @@
 
 #[cfg(target_os = "linux")]
 mod egress;
+mod breakout;
+#[cfg(target_os = "linux")]
+mod isolation;
 mod leave;
 mod parent_death;
+#[cfg(target_os = "linux")]
+mod sandboxed;
 mod sh;
 mod start;
 mod supervise;

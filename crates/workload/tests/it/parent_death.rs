@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::sh;
 
 /// The example is built along with the tests.
-fn holder() -> PathBuf {
+pub(crate) fn holder() -> PathBuf {
     let deps = std::env::current_exe().unwrap();
     let holder = deps.parent().unwrap().with_file_name("examples").join("hold");
     assert!(

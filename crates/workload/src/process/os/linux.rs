@@ -11,7 +11,7 @@
 //! exec closes the last writer, after the child has armed the leash.
 //!
 //! Not covered: a descendant that moves to a process group or session of its own, or to another user (`setsid`,
-//! daemons, `sudo`). Only a PID namespace holds those; that is the business of isolation.
+//! daemons, `sudo`). Only a PID namespace holds those: a sandbox has one ([`crate::sandbox`]).
 //!
 //! PDEATHSIG is set as well, so that for the leader at least nothing hangs on the order in which files are closed.
 

@@ -37,7 +37,8 @@ impl Controller {
     fn wanted(self, bounds: &Bounds) -> Option<u64> {
         match self {
             Self::Memory => bounds.memory,
-            Self::Pids => bounds.processes,
+            // pid 1 is in it too.
+            Self::Pids => bounds.processes.map(|processes| processes.saturating_add(1)),
             Self::Cpu => bounds.cpu_percent,
         }
     }

@@ -100,7 +100,11 @@ fn open_shown(plan: &Plan) -> Result<Vec<Detached>, SetupError> {
 
 /// Copies what is mounted at and below a path of the host.
 fn open(source: &Path, target: impl AsRef<Path>, is_writable: bool) -> Result<Detached, SetupError> {
-    let failed = |error: io::Error| Step::Show(source.to_owned()).failed(error);
+    let failed = |error: io::Error| match error.raw_os_error() {
+        // It is not about this path.
+        Some(libc::ENOSYS | libc::EPERM) => refused(error),
+        _ => Step::Show(source.to_owned()).failed(error),
+    };
     let is_dir = source.metadata().map_err(failed)?.is_dir();
     let mount = copy(source).map_err(failed)?;
     let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
