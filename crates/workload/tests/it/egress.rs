@@ -141,9 +141,23 @@ async fn a_workload_that_breaks_its_own_network_reaches_nothing_more() {
 
 #[tokio::test]
 async fn a_namespace_that_is_in_use_is_left_alone() {
-    let script = format!("{} true 2>&1 </dev/null; echo $?", inside::helper().display());
+    let script = format!("{} 2>&1; echo $?", inside::helper().display());
     let said = bash(&EgressConfig::default(), World::default(), &script).await;
     assert!(said.contains("the namespace is in use") && said.ends_with("\n1\n"), "{said}");
+}
+
+#[tokio::test]
+async fn whether_a_namespace_can_be_prepared_is_found_out_by_trying() {
+    let check = async |privileges: &[&str], expect: &str| {
+        let mut unshare = tokio::process::Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--net"]).args(privileges).arg(inside::helper());
+        let said = String::from_utf8(unshare.output().await.unwrap().stderr).unwrap();
+        assert!(said.starts_with(expect) && said.is_empty() == expect.is_empty(), "{said}");
+    };
+    check(&[], "").await;
+    let (up, bind) = ("bring the loopback interface up", "bind the name server's socket");
+    check(&["setpriv", "--bounding-set=-net_admin"], &format!("Error: {up} in the network namespace")).await;
+    check(&["setpriv", "--bounding-set=-net_bind_service"], &format!("Error: {bind} in the network")).await;
 }
 
 #[tokio::test]
@@ -278,7 +292,7 @@ print(s.recv(100).decode(), len(s.recv(100)))";
 
 /// Opens many, holds them, and counts those that are answered.
 const MANY: &str = r#"
-import socket, sys, threading
+import socket, threading
 def one(host):
     s = socket.create_connection((host, 7), 10)
     try:
@@ -293,10 +307,14 @@ def many(count, host="echo.example"):
     for t in threads: t.start()
     for t in threads: t.join()
     return [s for s in done if s]
+def all_of(count):
+    while True:
+        got = many(count)
+        if len(got) == count: return got
+        for s in got: s.close()
 first = many(300)
 print(len(first), flush=True)
 for s in first: s.close()
-sys.stdin.read()
 "#;
 
 fn bounded(command: &[&str], world: World) -> Inside {
@@ -308,8 +326,7 @@ fn bounded(command: &[&str], world: World) -> Inside {
 async fn connections_beyond_the_bound_are_reset_and_the_others_go_on() {
     let world =
         World::default().name("echo.example", &["1.2.3.4"]).server("1.2.3.4:7", Behaviour::Echo).await;
-    let program =
-        [MANY, "import time\nwhile len(last := many(150)) < 150: time.sleep(0.01)\nprint(len(last))"];
+    let program = [MANY, "print(len(all_of(150)))"];
     let inside = bounded(&["/usr/bin/python3", "-c", &program.concat()], world);
     let egress = inside.egress.clone();
     assert_eq!(inside.output().await, "200\n150\n");

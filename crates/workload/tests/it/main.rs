@@ -6,8 +6,9 @@
 )]
 
 #[cfg(target_os = "linux")]
-mod egress;
 mod breakout;
+#[cfg(target_os = "linux")]
+mod egress;
 #[cfg(target_os = "linux")]
 mod isolation;
 mod leave;

@@ -69,8 +69,10 @@ impl Outside for World {
 async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> io::Result<()> {
     match behaviour {
         Behaviour::Http(body) => {
-            let mut request = vec![0; 4096];
-            stream.read(&mut request).await?;
+            // Closing with something unread would be a reset.
+            if stream.read(&mut [0; 4096]).await? == 0 {
+                return Ok(());
+            }
             stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{body}").as_bytes()).await?;
         }
         Behaviour::Echo => {
