@@ -22,11 +22,14 @@ pub(crate) use members::{Members, members};
 pub struct Json(Box<RawValue>);
 
 impl Json {
-    /// Checks that a text is one JSON value.
+    /// Checks that a text is one JSON value, and not nested deeper than any that means something.
     ///
     /// # Errors
     /// What serde_json says of it.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        if is_too_deep(text) {
+            return Err(de::Error::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+        }
         serde_json::from_str(text)
     }
 
@@ -187,9 +190,31 @@ pub trait Document: Sized {
     fn to_text(&self) -> String;
 }
 
+/// Nesting beyond this is refused: indenting it would take more room than there is.
+const MAX_DEPTH: usize = 128;
+
+/// Whether brackets are open deeper than [`MAX_DEPTH`], in a text that need not be JSON.
+fn is_too_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
 /// The object that a text is.
 fn read_object(text: &str) -> Result<Object, NotADocument> {
-    serde_json::from_str(text).map_err(|error| NotADocument::Broken(error.to_string()))
+    Json::parse(text).and_then(|json| json.to()).map_err(|error| NotADocument::Broken(error.to_string()))
 }
 
 /// The value read from a text, after `modernise` brought the text's members up to date, and those members.
@@ -221,6 +246,15 @@ mod tests {
         for broken in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, "[]", "1", "", "{", r#"{"a":1} x"#] {
             assert!(matches!(read_object(broken), Err(NotADocument::Broken(_))), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_refused() {
+        let nested = |depth: usize| format!("{{\"a\\\"[\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(read_object(&nested(MAX_DEPTH - 1)).is_ok());
+        let error = read_object(&nested(MAX_DEPTH)).unwrap_err().to_string();
+        assert!(error.contains("nested deeper than 128 levels"), "{error}");
+        assert!(read_object(&nested(1_000_000)).is_err());
     }
 
     #[test]

@@ -364,4 +364,28 @@ mod tests {
             prop_assert_eq!(kept, object.into_iter().collect::<Vec<_>>());
         }
     }
+
+    proptest! {
+        // Each is a whole document.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_member_is_refused_or_kept(at in any::<proptest::sample::Index>(), value in json()) {
+            let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(FULL).unwrap();
+            let key = object.keys().nth(at.index(object.len())).unwrap().clone();
+            object.insert(key.clone(), value.clone());
+            match RunConfig::parse(&serde_json::Value::Object(object).to_string()) {
+                Err(NotADocument::Unfit(unfit)) => prop_assert_eq!(unfit.member, key),
+                Err(broken) => prop_assert!(false, "{}", broken),
+                Ok(config) => {
+                    let _ = (config.checked(), config.secrets_in_clear(), format!("{config:?}"));
+                    let once = config.to_text();
+                    prop_assert_eq!(&parse(&once).to_text(), &once);
+                    let kept: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&once).unwrap();
+                    // A version that is not there is written.
+                    prop_assert!(kept[&key] == value || key == "schema_version", "{} in {}", key, once);
+                }
+            }
+        }
+    }
 }

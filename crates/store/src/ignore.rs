@@ -1,6 +1,6 @@
 //! `.thvignore`: which paths of a mounted directory its workload does not see.
 //!
-//! A line is a path of the directory, or a shell pattern ([`pattern`]) whose `*` stops at `/`; with a `/` at its end it
+//! A line is a path of the directory, or a shell pattern whose `*` stops at `/`; with a `/` at its end it
 //! is a directory and no pattern. Empty lines and those that begin with `#` say nothing. It is looked once, when the
 //! workload is started.
 //!

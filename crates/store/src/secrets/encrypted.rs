@@ -95,9 +95,7 @@ impl EncryptedFile {
     fn change<R>(&self, change: impl FnOnce(&mut Contents) -> (bool, R)) -> Result<R, SecretError> {
         let held = file::hold(&self.path)?;
         check_size(&self.path)?;
-        let before = held.read()?;
-        let is_new = before.as_ref().is_none_or(Vec::is_empty);
-        let (mut contents, key) = self.open(before)?;
+        let (mut contents, key) = self.open(held.read()?)?;
         let (changed, result) = change(&mut contents);
         if !changed {
             return Ok(result);
@@ -105,7 +103,7 @@ impl EncryptedFile {
         let key = match key {
             Some(key) => key,
             None => {
-                let password = if is_new { self.password.first()? } else { self.password.existing()? };
+                let password = self.password.existing_or_new()?;
                 Key::new(&password, self.cost).map_err(|reason| self.unusable(reason))?
             }
         };

@@ -1,5 +1,8 @@
 //! Where the password of the secrets' file comes from.
 
+#[cfg(target_os = "linux")]
+mod kernel;
+
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +13,8 @@ use model::SecretValue;
 use zeroize::Zeroizing;
 
 use crate::file::{self, FileError};
+#[cfg(target_os = "linux")]
+pub use kernel::KernelKeyring;
 
 /// A password is made of so many random bytes.
 const RANDOM: usize = 32;
@@ -25,6 +30,10 @@ pub enum PasswordError {
     Empty { path: PathBuf },
     #[error("there are secrets, but {}, which holds their password, is gone", path.display())]
     Gone { path: PathBuf },
+    #[error("the kernel's keyring has no {description:?}: give the password again")]
+    NotRemembered { description: String },
+    #[error("the kernel's keyring cannot be used: {reason}")]
+    Keyring { reason: String },
     #[error("the system gives no random bytes")]
     NoRandom,
 }
@@ -37,11 +46,11 @@ pub trait PasswordSource: Send + Sync + std::fmt::Debug {
     /// [`PasswordError`].
     fn existing(&self) -> Result<SecretValue, PasswordError>;
 
-    /// The password for the first secret.
+    /// The password for secrets that are sealed anew: the one that there is, or a new one if this source makes them.
     ///
     /// # Errors
     /// [`PasswordError`].
-    fn first(&self) -> Result<SecretValue, PasswordError> {
+    fn existing_or_new(&self) -> Result<SecretValue, PasswordError> {
         self.existing()
     }
 }
@@ -93,7 +102,7 @@ impl PasswordSource for PasswordFile {
         self.taken(text)
     }
 
-    fn first(&self) -> Result<SecretValue, PasswordError> {
+    fn existing_or_new(&self) -> Result<SecretValue, PasswordError> {
         let mut random = Zeroizing::new([0; RANDOM]);
         rand::fill(&mut *random).map_err(|_| PasswordError::NoRandom)?;
         let mut text = Zeroizing::new(String::with_capacity(2 * RANDOM + 1));
@@ -115,10 +124,10 @@ mod tests {
         let path = folder.path().join("password");
         let source = PasswordFile::new(path.clone());
         assert!(matches!(source.existing(), Err(PasswordError::Gone { .. })));
-        let password = source.first().unwrap();
-        assert_eq!((password.reveal().len(), &source.first().unwrap()), (64, &password));
+        let password = source.existing_or_new().unwrap();
+        assert_eq!((password.reveal().len(), &source.existing_or_new().unwrap()), (64, &password));
         assert_eq!(source.existing().unwrap(), password);
-        let other = PasswordFile::new(folder.path().join("other")).first().unwrap();
+        let other = PasswordFile::new(folder.path().join("other")).existing_or_new().unwrap();
         assert!(other != password);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!format!("{source:?}").contains(password.reveal()));
@@ -129,7 +138,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
         let source = PasswordFile::new(path.clone());
-        source.first().unwrap();
+        source.existing_or_new().unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(source.existing(), Err(PasswordError::Readable { .. })));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
