@@ -61,7 +61,7 @@ enum LogFormat {
 }
 
 impl LogArgs {
-    pub(crate) fn config(&self) -> LogConfig {
+    pub(crate) fn config(&self, file: Option<PathBuf>) -> LogConfig {
         LogConfig {
             format: match self.log_format {
                 LogFormat::Text => Format::Text,
@@ -70,6 +70,7 @@ impl LogArgs {
             debug: self.debug,
             access: self.access_log,
             filter: self.log_filter.clone(),
+            file,
         }
     }
 }

@@ -13,9 +13,11 @@ mod printer;
 mod signals;
 mod surroundings;
 
+use std::io::IsTerminal;
+
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, DaemonArgs, DaemonCommand};
 use exit::Outcome;
 use printer::Printer;
 
@@ -32,7 +34,13 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
-    telemetry::log::init(&args.log.config())?;
+    let file = match &args.command {
+        Command::Daemon(DaemonArgs { command: DaemonCommand::Run }) if !std::io::stderr().is_terminal() => {
+            Some(dirs::folders()?.daemon_log())
+        }
+        _ => None,
+    };
+    telemetry::log::init(&args.log.config(file))?;
     match args.command {
         Command::Run(args) => commands::run::run(&args, printer),
         Command::List(args) => commands::list::list(&args, printer),

@@ -116,6 +116,14 @@ pub enum ClientError {
     InputRequired,
 }
 
+/// Says hello and goodbye: whether there is a server that answers.
+///
+/// # Errors
+/// [`ClientError`].
+pub async fn greet(settings: &ClientSettings) -> Result<(), ClientError> {
+    within(settings, async |_| Ok(())).await
+}
+
 /// Lists what the server offers in these categories; one that it does not have is empty.
 ///
 /// # Errors

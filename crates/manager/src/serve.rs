@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::client::{self, ClientError, ClientSettings};
 use crate::control::{Control, ControlFolder};
 use crate::diagnostics::Diagnostics;
 use crate::keys::{KeySource, KeySourceError};
@@ -279,6 +280,18 @@ impl Serving {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics_address
+    }
+
+    /// Has the server answer a handshake, through the endpoint as a client would; nothing is asked over TLS.
+    ///
+    /// # Errors
+    /// Why it did not, within this time.
+    pub async fn greet(&self, within: Duration) -> Result<(), ClientError> {
+        if self.url.starts_with("https:") {
+            return Ok(());
+        }
+        let settings = ClientSettings { timeout: within, ..ClientSettings::new(&self.url) };
+        client::greet(&settings).await
     }
 
     /// Waits until the server behind takes requests, as far as that can be seen: a command that serves HTTP listens by

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bounded_file;
 pub mod log;
 pub mod metrics;
 pub mod tasks;

@@ -1,9 +1,18 @@
-//! The log: lines on stderr, for people or as JSON. stdout is for data.
+//! The log: lines on stderr or in a file, for people or as JSON. stdout is for data.
 
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::bounded_file::BoundedFile;
 
 /// The target of access log events: one per request, at debug level.
 pub const ACCESS: &str = "access";
@@ -26,27 +35,38 @@ pub struct LogConfig {
     pub access: bool,
     /// A filter in `tracing` syntax that replaces the rest.
     pub filter: Option<String>,
+    /// Where the lines go, if not to stderr. What workloads write is in their own files then, and not here.
+    pub file: Option<PathBuf>,
 }
 
-/// A filter text that cannot be read.
+/// Why nothing is logged.
 #[derive(Debug, thiserror::Error)]
-#[error("log filter {filter:?} is not valid: {reason}")]
-pub struct FilterError {
-    pub filter: String,
-    pub reason: String,
+pub enum LogError {
+    #[error("log filter {filter:?} is not valid: {reason}")]
+    Filter { filter: String, reason: String },
+    #[error("the log {} cannot be written: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
 }
 
 /// Begins to log. Later calls change nothing.
 ///
 /// # Errors
-/// [`FilterError`].
-pub fn init(config: &LogConfig) -> Result<(), FilterError> {
+/// [`LogError`].
+pub fn init(config: &LogConfig) -> Result<(), LogError> {
     let text = config.filter.clone().unwrap_or_else(|| default_filter(config));
     let filter = EnvFilter::builder()
         .parse(&text)
-        .map_err(|error| FilterError { filter: text.clone(), reason: error.to_string() })?;
+        .map_err(|error| LogError::Filter { filter: text.clone(), reason: error.to_string() })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let (writer, ansi) = match &config.file {
+        None => (BoxMakeWriter::new(io::stderr), io::stderr().is_terminal()),
+        Some(path) => {
+            let file = BoundedFile::open(path).map_err(|source| LogError::File { path: path.clone(), source })?;
+            let file = SharedFile(Arc::new(Mutex::new(file)));
+            (BoxMakeWriter::new(move || file.clone()), false)
+        }
+    };
+    let layer = fmt::layer().with_writer(writer).with_ansi(ansi);
     // A second subscriber in one process (tests) is refused; the first one stays.
     let _ = match config.format {
         Format::Text => registry.with(layer.with_target(false)).try_init(),
@@ -55,12 +75,28 @@ pub fn init(config: &LogConfig) -> Result<(), FilterError> {
     Ok(())
 }
 
+/// A file that all threads write to, an event at a time.
+#[derive(Clone)]
+struct SharedFile(Arc<Mutex<BoundedFile>>);
+
+impl Write for SharedFile {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.lock().write(event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().flush()
+    }
+}
+
 fn default_filter(config: &LogConfig) -> String {
     let level = if config.debug { "debug" } else { "info" };
     let access = if config.access { "debug" } else { "off" };
+    let written = if config.file.is_some() { "off" } else { level };
     // Libraries speak up only when something is wrong.
     format!(
-        "warn,proxy={level},middleware={level},workload={level},manager={level},cli={level},skep={level},{ACCESS}={access}"
+        "warn,proxy={level},middleware={level},workload={level},workload::log={written},manager={level},cli={level},\
+         skep={level},{ACCESS}={access}"
     )
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use manager::daemon::Folders;
 use manager::daemon::client::DaemonClient;
-use workload::log::file;
+use telemetry::bounded_file;
 
 use super::daemon;
 use crate::args::LogsArgs;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &LogsArgs, printer: &Printer) -> anyhow::Result<Outcome>
     let filter = Filter::new(args);
     let mut last = VecDeque::new();
     let show = |line: &str| printer.data(&(filter.shown(line).to_owned() + "\n"));
-    for path in [file::before(&log), log.clone()] {
+    for path in [bounded_file::before(&log), log.clone()] {
         for line in lines(&path)? {
             let line = line?;
             if !filter.takes(&line) {

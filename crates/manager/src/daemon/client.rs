@@ -37,8 +37,8 @@ pub enum AskError {
     Socket(#[from] SocketError),
     #[error("the daemon is not running")]
     NotRunning,
-    #[error("the daemon could not be started: {reason}; its log is {}", log.display())]
-    NotStarted { reason: String, log: PathBuf },
+    #[error("the daemon could not be started: {reason}; what it said is in {} and {}", complaints.display(), log.display())]
+    NotStarted { reason: String, complaints: PathBuf, log: PathBuf },
     #[error(transparent)]
     Problem(#[from] Problem),
 }
@@ -59,9 +59,13 @@ impl DaemonClient {
         if socket::connect(&client.socket).await?.is_some() {
             return Ok(client);
         }
-        let log = folders.daemon_log();
-        let failed = |reason: String| AskError::NotStarted { reason, log: log.clone() };
-        let mut daemon = spawn(skep, args, &log).map_err(|error| failed(error.to_string()))?;
+        let (log, complaints) = (folders.daemon_log(), folders.daemon_complaints());
+        let failed = |reason: String| AskError::NotStarted {
+            reason,
+            complaints: complaints.clone(),
+            log: log.clone(),
+        };
+        let mut daemon = spawn(skep, args, &complaints).map_err(|error| failed(error.to_string()))?;
         let deadline = Instant::now() + TO_LISTEN;
         while Instant::now() < deadline {
             if socket::connect(&client.socket).await?.is_some() {
@@ -71,7 +75,7 @@ impl DaemonClient {
             if let Ok(Some(status)) = daemon.try_wait()
                 && !status.success()
             {
-                return Err(failed(last_line(&log).unwrap_or_else(|| status.to_string())));
+                return Err(failed(last_line(&complaints).unwrap_or_else(|| status.to_string())));
             }
             sleep(LOOK_EVERY).await;
         }
@@ -209,18 +213,20 @@ fn path(name: &str, what: &str) -> String {
     format!("/v1/workloads/{name}{what}")
 }
 
-/// Starts it as a process that no terminal and no parent takes along.
-fn spawn(skep: &Path, args: &[&str], log: &Path) -> std::io::Result<std::process::Child> {
-    if let Some(folder) = log.parent() {
+/// Starts it as a process that no terminal and no parent takes along. What it says before it has a log goes to a file.
+fn spawn(skep: &Path, args: &[&str], complaints: &Path) -> std::io::Result<std::process::Child> {
+    if let Some(folder) = complaints.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(complaints)?;
+    // That of the last one; two that are started at once share it.
+    file.set_len(0)?;
     let mut command = Command::new(skep);
-    command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     command.spawn()
 }
 
-fn last_line(log: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(log).ok()?;
+fn last_line(file: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
     text.lines().next_back().map(str::to_owned)
 }

@@ -75,6 +75,11 @@ impl Folders {
         self.logs().join("daemon").join("daemon.log")
     }
 
+    /// What the daemon said before it had a log.
+    pub(crate) fn daemon_complaints(&self) -> PathBuf {
+        self.logs().join("daemon").join("stderr")
+    }
+
     /// What no server sees of any directory.
     pub(crate) fn global_ignore(&self) -> PathBuf {
         self.config.join("thvignore")

@@ -21,6 +21,8 @@ use crate::serve::Serving;
 const QUEUE: usize = 64;
 /// Whoever has a server started is answered after this long, ready or not.
 const TO_BE_READY: Duration = Duration::from_secs(60);
+/// How long a server that was not well may take to answer.
+const TO_ANSWER: Duration = Duration::from_secs(10);
 /// How often it is looked whether it can be used.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -125,9 +127,10 @@ enum Happened {
     /// The daemon ends.
     Closed,
     Failed(String),
-    Ready,
+    /// It has answered, or why it has not.
+    Greeted(Result<(), String>),
     Late,
-    Looked,
+    Looked(Result<(), String>),
 }
 
 /// Whether there is still a workload.
@@ -145,14 +148,18 @@ impl WorkloadTask {
         let mut looks = interval(LOOK_EVERY);
         loop {
             let happened = {
-                let (ready, failed) = (ready(self.serving.as_ref()), failed(self.serving.as_ref()));
+                let (greeted, failed) = (greeted(self.serving.as_ref()), failed(self.serving.as_ref()));
+                let looked = async {
+                    looks.tick().await;
+                    look(self.serving.as_ref(), self.record.status).await
+                };
                 tokio::select! {
                     biased;
                     order = orders.recv() => order.map_or(Happened::Closed, Happened::Ordered),
                     why = failed => Happened::Failed(why),
-                    () = ready, if !self.is_ready => Happened::Ready,
+                    greeted = greeted, if !self.is_ready => Happened::Greeted(greeted),
                     () = sleep_until(self.late_at), if !self.waiting.is_empty() => Happened::Late,
-                    _ = looks.tick(), if self.is_ready => Happened::Looked,
+                    looked = looked, if self.is_ready => Happened::Looked(looked),
                 }
             };
             match happened {
@@ -163,13 +170,19 @@ impl WorkloadTask {
                 }
                 Happened::Closed => return self.leave().await,
                 Happened::Failed(why) => self.fail(why).await,
-                Happened::Ready => {
+                Happened::Greeted(Ok(())) => {
                     self.is_ready = true;
                     self.become_(Status::Running, "").await;
                     self.answer_all(|view| Ok(view.clone()));
                 }
+                Happened::Greeted(Err(why)) => {
+                    self.is_ready = true;
+                    self.become_(Status::Unhealthy, &why).await;
+                    self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
+                }
                 Happened::Late => self.answer_all(|view| Ok(view.clone())),
-                Happened::Looked => self.look().await,
+                Happened::Looked(Ok(())) => self.becomes(Status::Running, "").await,
+                Happened::Looked(Err(why)) => self.becomes(Status::Unhealthy, &why).await,
             }
         }
     }
@@ -218,11 +231,11 @@ impl WorkloadTask {
     /// Waits for its first sign of life, or the reason why there is none.
     async fn first_failure(&mut self) -> Option<String> {
         let late_at = self.late_at;
-        let (ready, failed) = (ready(self.serving.as_ref()), failed(self.serving.as_ref()));
+        let (greeted, failed) = (greeted(self.serving.as_ref()), failed(self.serving.as_ref()));
         tokio::select! {
             biased;
             why = failed => return Some(why),
-            () = ready => {}
+            greeted = greeted => if let Err(why) = greeted { return Some(why) },
             // It goes on starting.
             () = sleep_until(late_at) => return None,
         }
@@ -319,12 +332,8 @@ impl WorkloadTask {
         self.answer_all(|view| Err(Problem::new(ProblemKind::Failed, view.status_context.clone())));
     }
 
-    async fn look(&mut self) {
-        let is_usable = self.serving.as_ref().is_some_and(Serving::is_usable);
-        let (status, context) = match is_usable {
-            true => (Status::Running, ""),
-            false => (Status::Unhealthy, "the server does not answer"),
-        };
+    /// What somebody saw of it.
+    async fn becomes(&mut self, status: Status, context: &str) {
         if self.record.status != status {
             self.become_(status, context).await;
         }
@@ -379,10 +388,22 @@ impl WorkloadTask {
     }
 }
 
-async fn ready(serving: Option<&Serving>) {
-    match serving {
-        Some(serving) => serving.ready().await,
-        None => std::future::pending().await,
+/// Waits for a server to answer its first handshake.
+async fn greeted(serving: Option<&Serving>) -> Result<(), String> {
+    let Some(serving) = serving else { return std::future::pending().await };
+    serving.ready().await;
+    serving.greet(TO_BE_READY).await.map_err(|error| format!("the server does not answer: {error}"))
+}
+
+/// Whether it can be used. One of which that was not known is asked; one that works is not disturbed.
+async fn look(serving: Option<&Serving>, status: Status) -> Result<(), String> {
+    let Some(serving) = serving else { return std::future::pending().await };
+    if !serving.is_usable() {
+        return Err("the server does not run, or cannot be reached".to_owned());
+    }
+    match status {
+        Status::Unhealthy => serving.greet(TO_ANSWER).await.map_err(|error| format!("the server does not answer: {error}")),
+        _ => Ok(()),
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Reserved {
     Multicast,
     /// An address of the machine that skep runs on.
     ThisMachine,
-    /// Everything else that is set aside: benchmarks, documentation, transition, not allocated.
+    /// Everything else that is set aside: benchmarks, transition, not allocated.
     SetAside,
 }
 
@@ -52,8 +52,9 @@ impl Reserved {
     }
 }
 
-/// The first line that covers an address judges it.
-const V4: [([u8; 4], u32, Reserved); 18] = [
+/// The first line that covers an address judges it. The networks of documentation (RFC 5737) are none of them: nothing is there
+/// but where a laboratory or a closed network gives them out as public ones.
+const V4: [([u8; 4], u32, Reserved); 15] = [
     ([169, 254, 169, 254], 32, Reserved::Metadata),
     ([168, 63, 129, 16], 32, Reserved::Metadata),
     ([100, 100, 100, 200], 32, Reserved::Metadata),
@@ -66,11 +67,8 @@ const V4: [([u8; 4], u32, Reserved); 18] = [
     ([169, 254, 0, 0], 16, Reserved::LinkLocal),
     ([100, 64, 0, 0], 10, Reserved::Shared),
     ([192, 0, 0, 0], 24, Reserved::SetAside),
-    ([192, 0, 2, 0], 24, Reserved::SetAside),
     ([192, 88, 99, 0], 24, Reserved::SetAside),
     ([198, 18, 0, 0], 15, Reserved::SetAside),
-    ([198, 51, 100, 0], 24, Reserved::SetAside),
-    ([203, 0, 113, 0], 24, Reserved::SetAside),
     ([224, 0, 0, 0], 4, Reserved::Multicast),
 ];
 
@@ -154,8 +152,6 @@ mod tests {
         for text in [
             "198.18.0.1",
             "198.19.255.255",
-            "192.0.2.1",
-            "203.0.113.9",
             "240.0.0.1",
             "255.255.255.255",
             "2001:db8::1",
@@ -177,6 +173,7 @@ mod tests {
             "169.253.0.1",
             "198.20.0.1",
             "198.17.255.255",
+            "203.0.113.9",
             "223.255.255.255",
             "2606:4700::1111",
             "::ffff:8.8.8.8",
