@@ -2,20 +2,24 @@
 //!
 //! The sockets go to whoever has the other end of its standard input, a Unix socket; the command starts when a byte
 //! comes back, and has no input itself. The tests serve them (`tests/it/egress.rs`). Without a command it only finds
-//! out whether the namespace can be prepared.
+//! out whether the namespace can be prepared. Linux only.
 
-use std::env::args_os;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-
-use workload::process::netns;
-
+#[cfg(target_os = "linux")]
 fn main() -> anyhow::Result<()> {
-    let mut args = args_os().skip(1);
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    use workload::process::netns;
+
+    let mut args = std::env::args_os().skip(1);
     let Some(program) = args.next() else { return Ok(netns::check()?) };
     let sockets = netns::prepare()?;
     sockets.send(std::io::stdin())?;
     drop(sockets);
     rustix::io::read(std::io::stdin(), &mut [0])?;
     Err(Command::new(program).args(args).stdin(Stdio::null()).exec().into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> anyhow::Result<()> {
+    anyhow::bail!("there are no network namespaces here")
 }

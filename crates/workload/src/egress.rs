@@ -40,6 +40,17 @@ use gate::Gate;
 use name_server::NameServer;
 use name_table::NameTable;
 
+/// What is to be known of a workload to serve it.
+#[derive(Clone, Debug)]
+pub struct EgressSettings {
+    /// Names it in events.
+    pub workload: Arc<str>,
+    /// What it may reach.
+    pub policy: EgressPolicy,
+    /// What it may take up.
+    pub limits: EgressLimits,
+}
+
 /// What a workload may take up at most.
 #[derive(Clone, Copy, Debug)]
 pub struct EgressLimits {
@@ -64,21 +75,21 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Serves the sockets of a namespace until `tasks` are to stop. `workload` names it in events.
+    /// Serves the sockets of a namespace until `tasks` are to stop. The sockets keep the namespace alive, so the tasks
+    /// should be the workload's own and stop with it.
     ///
     /// Must be called in a Tokio runtime with IO and time.
     ///
     /// # Errors
     /// When the runtime does not take the sockets.
     pub fn serve<O: Outside>(
-        workload: &str,
+        settings: EgressSettings,
         sockets: NetworkSockets,
-        policy: EgressPolicy,
-        limits: EgressLimits,
         outside: O,
         tasks: &Tasks,
     ) -> io::Result<Self> {
-        let audit = Arc::new(Audit::new(workload.into()));
+        let EgressSettings { workload, policy, limits } = settings;
+        let audit = Arc::new(Audit::new(workload));
         let (policy, names) = (Arc::new(policy), NameTable::new());
         let dns_udp = tokio::net::UdpSocket::from_std(adopt::<UdpSocket>(sockets.dns_udp)?)?;
         let dns_tcp = tokio::net::TcpListener::from_std(adopt::<TcpListener>(sockets.dns_tcp)?)?;

@@ -25,23 +25,28 @@ pub(super) enum NotDialled {
     Failed(io::Error),
 }
 
-/// Decides, and connects. Takes at most `within`.
-pub(super) async fn dial<O: Outside>(
-    outside: &O,
-    policy: &EgressPolicy,
-    destination: &Destination,
-    port: u16,
-    within: Duration,
-) -> Result<TcpStream, NotDialled> {
-    if let Verdict::Denied(denial) = policy.decide(destination, port) {
-        return Err(NotDialled::Denied(denial));
+/// Whose connections are made, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialler<'a, O> {
+    pub(super) policy: &'a EgressPolicy,
+    pub(super) outside: &'a O,
+    /// How long looking up and connecting may take together.
+    pub(super) within: Duration,
+}
+
+impl<O: Outside> Dialler<'_, O> {
+    /// Decides, and connects.
+    pub(super) async fn dial(self, destination: &Destination, port: u16) -> Result<TcpStream, NotDialled> {
+        if let Verdict::Denied(denial) = self.policy.decide(destination, port) {
+            return Err(NotDialled::Denied(denial));
+        }
+        let reach = async {
+            let addresses = addresses(self.outside, self.policy, destination).await?;
+            first(self.outside, &addresses, port).await.map_err(NotDialled::Failed)
+        };
+        let late = || NotDialled::Failed(io::ErrorKind::TimedOut.into());
+        timeout(self.within, reach).await.unwrap_or_else(|_| Err(late()))
     }
-    let reach = async {
-        let addresses = addresses(outside, policy, destination).await?;
-        first(outside, &addresses, port).await.map_err(NotDialled::Failed)
-    };
-    let late = || NotDialled::Failed(io::ErrorKind::TimedOut.into());
-    timeout(within, reach).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The addresses that may be tried: of a name only those that are the internet.
@@ -125,7 +130,8 @@ mod tests {
         let destination = host
             .parse()
             .map_or_else(|_| Destination::Name(HostName::parse(host).unwrap()), Destination::Address);
-        let error = dial(&world, &policy, &destination, 443, Duration::from_secs(10)).await.unwrap_err();
+        let dialler = Dialler { policy: &policy, outside: &world, within: Duration::from_secs(10) };
+        let error = dialler.dial(&destination, 443).await.unwrap_err();
         (world.tried.into_inner(), error)
     }
 

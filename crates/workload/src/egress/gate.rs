@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::EgressLimits;
 use super::audit::Audit;
-use super::dial::{NotDialled, dial};
+use super::dial::{Dialler, NotDialled};
 use super::name_table::{Held, NameTable};
 use super::outside::Outside;
 use super::policy::{Denial, Destination, EgressPolicy};
@@ -94,6 +94,10 @@ impl<O: Outside> Gate<O> {
 
     /// Neither side takes a connection that was cut for one that is over.
     async fn carry(&self, mut inside: TcpStream, mut outside: TcpStream, stop: CancellationToken) {
+        for stream in [&inside, &outside] {
+            // What comes is passed on at once; whether to gather small writes is the choice of who makes them.
+            let _ = stream.set_nodelay(true);
+        }
         let is_over = tokio::select! {
             () = stop.cancelled() => false,
             ended = relay(&mut inside, &mut outside, self.limits.idle) => ended.is_ok(),
@@ -110,16 +114,14 @@ impl<O: Outside> Gate<O> {
             None if NameTable::covers(address) => return Err(NotDialled::Denied(Denial::Forgotten)),
             None => Destination::Address(address),
         };
-        let stream = dial(&self.outside, &self.policy, &destination, port, self.limits.connect).await?;
-        // Small writes are passed on as they come; whether to gather them is the workload's choice.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+        let dialler = Dialler { policy: &self.policy, outside: &self.outside, within: self.limits.connect };
+        dialler.dial(&destination, port).await
     }
 }
 
-/// Where a connection was going. Without a redirect that is where it arrived.
+/// Where a connection was going; that of one which came here without a redirect is the gate itself. `None` when the
+/// kernel does not know, so that nothing can be decided.
 fn target(stream: &TcpStream) -> Option<SocketAddrV4> {
-    let _ = stream.set_nodelay(true);
     original_destination(stream).ok()
 }
 

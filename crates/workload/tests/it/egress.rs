@@ -130,13 +130,36 @@ allowed: hello
 #[tokio::test]
 async fn a_workload_that_breaks_its_own_network_reaches_nothing_more() {
     // It is root in its namespace here, which a sandboxed workload is not.
-    let script = "ip route del local default dev lo table local || exit 1
-        for host in good.example 1.2.3.4 10.0.0.1; do
-            exec 3<>/dev/tcp/$host/80 && echo reached $host
-        done 2>/dev/null
-        echo done";
-    let said = bash(&allow(&[".good.example"], &[80]), world().await, script).await;
-    assert_eq!(said, "done\n");
+    let program = [
+        TRY,
+        r#"
+import struct, subprocess
+gate = next(int(line.split()[1].split(":")[1], 16) for line in open("/proc/net/tcp") if " 0100007F:" in line)
+def all():
+    attempt("gate", lambda: tcp("127.0.0.1", gate))
+    for host in ["good.example", "1.2.3.4", "10.0.0.1", "127.0.0.1"]:
+        attempt(host, lambda: tcp(host, 80))
+    attempt("udp", lambda: udp("8.8.8.8", 53))
+all()
+def message(kind, body):
+    return struct.pack("=IHHII", 16 + len(body), kind, 1, 1, 0) + body
+print("without rules")
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
+    s.send(message(16, b"\0\0\0\x0a") + message(0x0a02, bytes(4)) + message(17, b"\0\0\0\x0a"))
+all()
+print("without routes")
+subprocess.run("ip route del local default dev lo table local", shell=True, check=True)
+all()"#,
+    ];
+    let said = python(&allow(&[".good.example"], &[80]), world().await, &program.concat()).await;
+    let expect = "gate: ConnectionResetError\ngood.example: hello\n1.2.3.4: ConnectionResetError\n\
+        10.0.0.1: ConnectionResetError\n127.0.0.1: ConnectionRefusedError\nudp: PermissionError\n\
+        without rules\ngate: ConnectionResetError\ngood.example: ConnectionRefusedError\n\
+        1.2.3.4: ConnectionRefusedError\n10.0.0.1: ConnectionRefusedError\n127.0.0.1: ConnectionRefusedError\n\
+        udp: ConnectionRefusedError\n\
+        without routes\ngate: ConnectionResetError\ngood.example: OSError\n1.2.3.4: OSError\n\
+        10.0.0.1: OSError\n127.0.0.1: ConnectionRefusedError\nudp: OSError\n";
+    assert_eq!(said, expect);
 }
 
 #[tokio::test]

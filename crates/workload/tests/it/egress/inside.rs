@@ -9,7 +9,7 @@ use std::process::{Output, Stdio};
 use telemetry::Tasks;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use workload::egress::{Egress, EgressConfig, EgressLimits, EgressPolicy};
+use workload::egress::{Egress, EgressConfig, EgressLimits, EgressPolicy, EgressSettings};
 use workload::process::netns::{NetworkSockets, RESOLV_CONF};
 
 use super::world::World;
@@ -64,7 +64,8 @@ pub(crate) fn start(
         .expect("user namespaces with nf_tables are needed; what is missing stands on stderr");
     let tasks = Tasks::new();
     let policy = EgressPolicy::try_from(config).unwrap();
-    let egress = Egress::serve("test", sockets, policy, limits, world, &tasks).unwrap();
+    let settings = EgressSettings { workload: "test".into(), policy, limits };
+    let egress = Egress::serve(settings, sockets, world, &tasks).unwrap();
     (&here).write_all(&[0]).unwrap();
     Inside { child, egress, tasks }
 }
