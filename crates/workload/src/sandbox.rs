@@ -106,7 +106,8 @@ pub struct SandboxConfig {
     /// A directory of the host that is the home directory inside ([`HOME`]), writable. Without one it is empty, and
     /// gone afterwards.
     pub home: Option<PathBuf>,
-    /// The user's own home directory, which is never shown as part of a program's installation.
+    /// The user's own home directory, where it is not in a usual place: it is never shown as part of a program's
+    /// installation.
     pub user_home: Option<PathBuf>,
     /// What the command may reach.
     pub network: Network,

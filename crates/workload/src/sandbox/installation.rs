@@ -4,7 +4,7 @@
 //! the way the installation around it is shown: for `X/bin/prog` that is X. What is in the system's own directories is
 //! there anyway. A file that is in no `bin` is shown alone.
 //!
-//! INVARIANT: neither the root nor the user's home directory, nor anything above it, is an installation. Directories
+//! INVARIANT: neither the root nor a home directory, nor anything above it, is an installation. Directories
 //! like `~/.local` and `~/.cargo` hold settings and credentials next to programs, so only their program directories
 //! are.
 
@@ -117,15 +117,22 @@ fn installation(file: &Path, user_home: Option<&Path>) -> Vec<PathBuf> {
     if !PROGRAM_DIRS.contains(&name) || around == Path::new("/") {
         return alone();
     }
-    let Some(home) = user_home else { return vec![around.to_owned()] };
-    if home.starts_with(around) {
+    if is_home_or_above(around, user_home) {
         return alone();
     }
     let is_hidden = around.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."));
-    if around.parent() == Some(home) && is_hidden && name != "shims" && name != "libexec" {
+    let is_in_home = around.parent().is_some_and(|dir| is_home_or_above(dir, user_home));
+    if is_in_home && is_hidden && name != "shims" && name != "libexec" {
         return PROGRAM_PARTS.iter().map(|part| around.join(part)).collect();
     }
     vec![around.to_owned()]
+}
+
+/// Whether everything of a user, or of all, is in this directory. Homes of others count as well.
+fn is_home_or_above(dir: &Path, user_home: Option<&Path>) -> bool {
+    let usual = [Path::new("/root"), Path::new("/home")];
+    let is_usual = usual.contains(&dir) || dir.parent() == Some(Path::new("/home"));
+    is_usual || user_home.is_some_and(|home| home.starts_with(dir))
 }
 
 /// What the first line of a script says to run it with.
@@ -179,6 +186,14 @@ mod tests {
             let expect: Vec<PathBuf> = expect.iter().map(PathBuf::from).collect();
             assert_eq!(installation(Path::new(file), Some(Path::new("/home/me"))), expect, "{file}");
         }
+    }
+
+    #[test]
+    fn the_usual_home_directories_are_known_without_being_told() {
+        for file in ["/home/you/bin/tool", "/root/bin/tool", "/home/bin/tool"] {
+            assert_eq!(installation(Path::new(file), None), [Path::new(file)]);
+        }
+        assert!(!installation(Path::new("/root/.cargo/bin/tool"), None).contains(&"/root/.cargo".into()));
     }
 
     #[test]

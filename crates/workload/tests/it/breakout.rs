@@ -55,6 +55,14 @@ const ATTEMPTS: &[(&str, By, In, &str)] = &[
     ("read it through a process of its own", Anyone, Shell, "cat /proc/self/root$SECRET"),
     ("read what the profile hides", Anyone, Shell, "grep -q hidden $SHOWN/.env"),
     ("read in a directory that the profile hides", Anyone, Shell, "cat $SHOWN/private/key"),
+    ("read what the profile hides by another name", Anyone, Shell, "
+mv $WRITABLE/.env $WRITABLE/env; grep -q hidden $WRITABLE/env; s=$?; mv $WRITABLE/env $WRITABLE/.env; exit $s"),
+    ("read what the profile hides in another place", Anyone, Shell, "
+mv $WRITABLE/sub $WRITABLE/bus && grep -q hidden $WRITABLE/bus/key; s=$?; mv $WRITABLE/bus $WRITABLE/sub; exit $s"),
+    ("read what the profile hides through a hard link", Anyone, Shell, "
+ln $WRITABLE/.env $WRITABLE/link && grep -q hidden $WRITABLE/link; s=$?; rm -f $WRITABLE/link; exit $s"),
+    ("remove what hides something", Anyone, Shell, "
+cp -p $WRITABLE/.env $WRITABLE/copy && rm $WRITABLE/.env && mv $WRITABLE/copy $WRITABLE/.env"),
     ("list the home of another workload", Anyone, Shell, "ls $OTHER_HOME"),
     ("read /etc/shadow", Root, Shell, "cat /etc/shadow"),
     ("list /root", Root, Shell, "ls /root"),
@@ -135,7 +143,10 @@ sys.exit(failed)",
     ("open a packet socket", Root, Python, "socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)"),
     ("talk to the audit system", Anyone, Python, "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9)"),
     // The kernel.
-    ("mount", Root, Shell, "mount -t tmpfs none $WRITABLE && umount $WRITABLE"),
+    ("mount", Root, Shell, "mount -t tmpfs none $WRITABLE/sub && umount $WRITABLE/sub"),
+    ("mount in the newer way", Root, Python, "allowed(libc.syscall(430, b'tmpfs', 0))"),
+    ("clone with flags that no filter can see", Anyone, Python, "allowed(libc.syscall(435, None, 0))"),
+    ("read the kernel's memory", SomeRoots, Shell, "head -c 1 /proc/kcore || head -c 1 /dev/mem || head -c 1 /dev/kmsg"),
     ("remount /usr writable", Root, Python, "allowed(libc.mount(b'', b'/no/such', b'', 32, b''))"),
     ("unshare a user namespace", Anyone, Shell, "unshare -U true"),
     (
@@ -268,7 +279,8 @@ impl Host {
         scratch.file("shown/private/key", "hidden\n");
         scratch.file("homes/other/file", "hidden\n");
         std::os::unix::fs::symlink("../secret", scratch.at("shown/link")).unwrap();
-        scratch.dir("writable");
+        scratch.file("writable/.env", "hidden\n");
+        scratch.file("writable/sub/key", "hidden\n");
         let unique = scratch.name();
         let in_tmp = Path::new("/tmp").join(format!("{unique}-file"));
         let in_shm = Path::new("/dev/shm").join(unique);
@@ -283,11 +295,16 @@ impl Host {
     }
 
     fn profile(&self) -> SandboxConfig {
-        let shown = self.scratch.at("shown");
+        let (shown, writable) = (self.scratch.at("shown"), self.scratch.at("writable"));
         SandboxConfig {
             read: vec![Mount::same(&shown)],
-            write: vec![Mount::same(self.scratch.at("writable"))],
-            hide: vec![shown.join(".env"), shown.join("private")],
+            hide: vec![
+                shown.join(".env"),
+                shown.join("private"),
+                writable.join(".env"),
+                writable.join("sub/key"),
+            ],
+            write: vec![Mount::same(writable)],
             bounds: Bounds {
                 memory: Some(128 << 20),
                 processes: Some(50),

@@ -106,6 +106,8 @@ impl Cgroup {
                 let _ =
                     fs::write(place.dir.join("cgroup.subtree_control"), format!("+{}", controller.name()));
             }
+            // Of a killed holder that had the same number.
+            let _ = fs::remove_dir(&path);
             fs::create_dir(&path)?;
             let members = OpenOptions::new().write(true).open(path.join("cgroup.procs"));
             match members {

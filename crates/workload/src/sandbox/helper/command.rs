@@ -1,6 +1,6 @@
 //! The last steps in the process that becomes the command.
 //!
-//! INVARIANT: the order. What needs rights comes first; Landlock after everything that opens files; the system call
+//! It has no rights any more. INVARIANT: the order. Landlock after everything that opens files; the system call
 //! filter last, since it would refuse half of this.
 
 use std::convert::Infallible;
@@ -32,7 +32,6 @@ fn become_command(plan: &Plan, has_memory_cgroup: bool) -> Result<Infallible, Se
     std::env::set_current_dir(Path::new(&plan.cwd))
         .map_err(|error| Step::Enter(Path::new(&plan.cwd).to_owned()).failed(error))?;
     bounds::limit(&plan.bounds, has_memory_cgroup)?;
-    walls::give_up_rights()?;
     walls::restrict_files(plan)?;
     namespace::close_all_on_exec().map_err(|error| other("descriptors cannot be closed").failed(error))?;
     let mut command = Command::new(&plan.program);

@@ -47,6 +47,8 @@ fn start(task: &Task) -> Result<(Pid, OwnedFd), SetupError> {
     rustix::system::sethostname(b"sandbox").map_err(|error| Step::Part(Part::Ipc).failed(error))?;
     set_up_network(task.plan.network, task.prepare, &task.control)?;
     mounts::build(&task.plan)?;
+    // For the command as well, which is forked below.
+    walls::give_up_rights()?;
     let children = namespace::child_ended().map_err(|error| other("children cannot be watched", error))?;
     let pid = launch(task)?;
     Ok((pid, children))
@@ -111,7 +113,6 @@ fn launch(task: &Task) -> Result<Pid, SetupError> {
     drop(writer);
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| other("pid 1 cannot be hidden", error))?;
-    walls::give_up_rights()?;
     let_go_of_stdio().map_err(|error| other("pid 1 could not let go of the pipes", error))?;
     let mut failure = Vec::new();
     File::from(reader)
