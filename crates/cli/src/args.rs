@@ -19,12 +19,12 @@ use telemetry::log::{Format, LogConfig};
 
 pub(crate) use mcp::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs};
 pub(crate) use serve::{
-    IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode, RelayArgs, RemoteArgs, RunArgs,
-    RunTransport, SessionArgs, ToolArgs,
+    IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode,
+    RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
 pub(crate) use workloads::{
-    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs, RuntimeCommand,
-    SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
+    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs,
+    RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
 };
 
 /// Run any MCP server, keep its sessions, and reach it at one endpoint.

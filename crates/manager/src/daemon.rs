@@ -83,7 +83,8 @@ pub async fn run(
     let api = Api { fleet: fleet.clone(), version, since: SystemTime::now(), stop: stop.clone() };
     let closed = CancellationToken::new();
     let serving = axum::serve(OwnConnections(listener), api.router());
-    let serving = tokio::spawn(serving.with_graceful_shutdown(closed.clone().cancelled_owned()).into_future());
+    let serving =
+        tokio::spawn(serving.with_graceful_shutdown(closed.clone().cancelled_owned()).into_future());
     stop.cancelled().await;
     // The socket answers until nothing runs any more.
     fleet.leave().await;

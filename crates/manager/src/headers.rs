@@ -39,14 +39,18 @@ pub fn parse(texts: &[String]) -> Result<HeaderMap, NotHeaders> {
 /// # Errors
 /// There is no `=`.
 pub fn pair(text: &str) -> Result<(&str, &str), NotHeaders> {
-    text.split_once('=').map(|(name, value)| (name.trim(), value.trim())).ok_or_else(|| NotHeaders::NoValue(shortened(text)))
+    text.split_once('=')
+        .map(|(name, value)| (name.trim(), value.trim()))
+        .ok_or_else(|| NotHeaders::NoValue(shortened(text)))
 }
 
 /// Makes headers of names and values.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn of<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<HeaderMap, NotHeaders> {
+pub fn of<N: AsRef<str>, V: AsRef<str>>(
+    pairs: impl IntoIterator<Item = (N, V)>,
+) -> Result<HeaderMap, NotHeaders> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let name = name.as_ref();

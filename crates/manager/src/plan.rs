@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use middleware::limits::BodyLimits;
 use middleware::tools::{ToolOverride, ToolPolicy, ToolPolicyError};
-use model::run_config::{Isolation, Problems, Run, SkepConfig, Source, Transport};
 use model::RunConfig;
+use model::run_config::{Isolation, Problems, Run, SkepConfig, Source, Transport};
 use proxy::ResendPolicy;
 use proxy::bridge::Mode;
 use proxy::forward::OnLoss;
@@ -86,7 +86,9 @@ pub enum PlanError {
     Image(String),
     #[error("isolation {0:?} is not for a command: write process or none")]
     Isolation(&'static str),
-    #[error("a command that serves HTTP is not isolated by this version: give it isolation none by name, or have it speak over stdio")]
+    #[error(
+        "a command that serves HTTP is not isolated by this version: give it isolation none by name, or have it speak over stdio"
+    )]
     IsolatedServer,
     #[error(transparent)]
     Isolated(#[from] IsolationError),
@@ -150,7 +152,9 @@ pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettin
             (text, _) => StoreSource::parse(text)?,
         },
         body: BodyLimits {
-            size: skep.max_body.map_or(defaults::MAX_BODY, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            size: skep
+                .max_body
+                .map_or(defaults::MAX_BODY, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             time: read_timeout,
         },
         sessions: limits,
@@ -191,7 +195,9 @@ fn listen(config: &RunConfig, skep: &SkepConfig, header_timeout: Duration) -> Re
     let path = |text: &str| Some(text).filter(|text| !text.is_empty()).map(PathBuf::from);
     let metrics = match &*skep.metrics {
         "" => None,
-        text => Some(text.parse().map_err(|_| PlanError::Address { field: "skep.metrics", value: text.to_owned() })?),
+        text => Some(
+            text.parse().map_err(|_| PlanError::Address { field: "skep.metrics", value: text.to_owned() })?,
+        ),
     };
     Ok(Listen {
         host: if config.host.is_empty() { defaults::HOST.to_owned() } else { config.host.clone() },
@@ -309,7 +315,11 @@ fn target(
     let command = command(program, args, config, run, around)?
         .with_env(told.map(|(name, value)| (name.to_owned(), value)))?;
     let command = in_directory(command, skep)?;
-    Ok(Target::Server { command, http: http(vec![format!("http://{address}{path}")], http_transport)?, grace })
+    Ok(Target::Server {
+        command,
+        http: http(vec![format!("http://{address}{path}")], http_transport)?,
+        grace,
+    })
 }
 
 /// Where a command that serves HTTP listens.

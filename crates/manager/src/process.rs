@@ -12,7 +12,7 @@ use proxy::{Channel, Connect, ConnectError};
 use telemetry::Tasks;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
-use workload::egress::{Egress, EgressLimits, EgressPolicy, SystemNetwork};
+use workload::egress::{Egress, EgressLimits, EgressPolicy, EgressSettings, SystemNetwork};
 use workload::sandbox::NetworkSockets;
 use workload::{CommandSpec, LogTail, Pipes, Process, SpawnError};
 
@@ -76,7 +76,8 @@ impl ProcessConnect {
         let network = process.take_network();
         let process = Arc::new(process);
         if let Some((network, policy)) = network.zip(self.egress.clone()) {
-            self.serve_network(&process, network, policy).map_err(|error| ConnectError { reason: error.to_string() })?;
+            self.serve_network(&process, network, policy)
+                .map_err(|error| ConnectError { reason: error.to_string() })?;
         }
         if !self.spoke.load(Ordering::Relaxed) {
             self.beginning.send_if_modified(|beginning| {
@@ -111,8 +112,10 @@ impl ProcessConnect {
         sockets: NetworkSockets,
         policy: EgressPolicy,
     ) -> std::io::Result<()> {
-        let (limits, tasks) = (EgressLimits::default(), Tasks::new());
-        Egress::serve(self.log.name(), sockets, policy, limits, SystemNetwork::new()?, &tasks)?;
+        let settings =
+            EgressSettings { workload: self.log.name().into(), policy, limits: EgressLimits::default() };
+        let tasks = Tasks::new();
+        Egress::serve(settings, sockets, SystemNetwork::new()?, &tasks)?;
         let process = Arc::clone(process);
         self.tasks.spawn("egress", async move {
             process.wait().await;

@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-
 use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -61,7 +60,8 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
     let (writer, ansi) = match &config.file {
         None => (BoxMakeWriter::new(io::stderr), io::stderr().is_terminal()),
         Some(path) => {
-            let file = BoundedFile::open(path).map_err(|source| LogError::File { path: path.clone(), source })?;
+            let file =
+                BoundedFile::open(path).map_err(|source| LogError::File { path: path.clone(), source })?;
             let file = SharedFile(Arc::new(Mutex::new(file)));
             (BoxMakeWriter::new(move || file.clone()), false)
         }

@@ -40,7 +40,8 @@ pub(super) struct BridgeReport {
 pub(super) async fn measure(args: &BenchArgs, binary: &Path) -> anyhow::Result<BridgeReport> {
     let time = Duration::from_secs_f64(args.seconds);
     let mut pipes = Pipes::open(binary).await?;
-    let mut contenders = vec![servers::skep(binary, "skep run", &["run", "--foreground", "example", "--format", "json"])?];
+    let mut contenders =
+        vec![servers::skep(binary, "skep run", &["run", "--foreground", "example", "--format", "json"])?];
     let stdio = format!("{} example", binary.display());
     for peer in &args.bridge_peer {
         contenders.push(servers::peer(peer, &[("{stdio}", &stdio)]).await?);

@@ -67,7 +67,8 @@ pub(super) fn remote(config: &mut RunConfig, args: &RemoteArgs) -> anyhow::Resul
         // Whether they can be headers is known now, not when a request needs them.
         headers::of(pairs.iter().copied())?;
         let plain = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        config.header_forward = Some(HeaderForward { add_plaintext_headers: plain, ..HeaderForward::default() });
+        config.header_forward =
+            Some(HeaderForward { add_plaintext_headers: plain, ..HeaderForward::default() });
     }
     if let Some(file) = &args.remote_ca_file {
         config.skep_mut().remote_ca_file = whole_path(file)?;

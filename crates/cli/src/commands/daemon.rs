@@ -93,7 +93,9 @@ fn stop(printer: &Printer) -> anyhow::Result<Outcome> {
     match runtime.block_on(client.stop()) {
         Err(AskError::NotRunning) => printer.say("the daemon does not run"),
         Err(error) => return Err(error.into()),
-        Ok(()) => printer.say("the daemon has stopped, and all servers with it; the next command brings them back"),
+        Ok(()) => {
+            printer.say("the daemon has stopped, and all servers with it; the next command brings them back")
+        }
     }
     Ok(Outcome::Done)
 }

@@ -77,7 +77,10 @@ async fn chosen(
 type Done = (String, Result<(), AskError>);
 
 /// Side by side: what one cannot do keeps the others from nothing.
-async fn each<F: Future<Output = Result<(), AskError>>>(names: &[String], act: impl Fn(String) -> F) -> Vec<Done> {
+async fn each<F: Future<Output = Result<(), AskError>>>(
+    names: &[String],
+    act: impl Fn(String) -> F,
+) -> Vec<Done> {
     join_all(names.iter().map(async |name| (name.clone(), act(name.clone()).await))).await
 }
 

@@ -76,15 +76,19 @@ impl<'a> Filter<'a> {
 
     fn takes(&self, line: &str) -> bool {
         let at = || line.split_once(' ').and_then(|(at, _)| humantime::parse_rfc3339(at).ok());
-        let is_about = |about: &String| {
-            line.split([' ', '{', '}', ',']).any(|word| word.replace('"', "") == *about)
-        };
-        self.about.as_ref().is_none_or(is_about) && self.since.is_none_or(|since| at().is_none_or(|at| at >= since))
+        let is_about =
+            |about: &String| line.split([' ', '{', '}', ',']).any(|word| word.replace('"', "") == *about);
+        self.about.as_ref().is_none_or(is_about)
+            && self.since.is_none_or(|since| at().is_none_or(|at| at >= since))
     }
 
     fn shown<'l>(&self, line: &'l str) -> &'l str {
         match line.split_once(' ') {
-            Some((at, rest)) if !self.args.timestamps && !self.args.proxy && humantime::parse_rfc3339(at).is_ok() => rest,
+            Some((at, rest))
+                if !self.args.timestamps && !self.args.proxy && humantime::parse_rfc3339(at).is_ok() =>
+            {
+                rest
+            }
             _ => line,
         }
     }
@@ -101,7 +105,11 @@ fn lines(path: &Path) -> anyhow::Result<impl Iterator<Item = std::io::Result<Str
 
 /// Shows what is added, until it is interrupted. A file that is put aside is read to its end, then the next one from its
 /// beginning.
-fn follow(path: &PathBuf, filter: &Filter<'_>, show: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<Outcome> {
+fn follow(
+    path: &PathBuf,
+    filter: &Filter<'_>,
+    show: impl Fn(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
     let mut open: Option<(u64, BufReader<File>)> = None;
     let mut is_first = true;
     let mut line = String::new();
@@ -155,7 +163,8 @@ fn prune(folders: &Folders, printer: &Printer) -> anyhow::Result<Outcome> {
         let name = file.strip_suffix(".1").unwrap_or(file).strip_suffix(".log");
         let is_orphan = name.is_some_and(|name| views.iter().all(|view| view.name != name));
         if is_orphan {
-            std::fs::remove_file(&path).with_context(|| format!("{} could not be removed", path.display()))?;
+            std::fs::remove_file(&path)
+                .with_context(|| format!("{} could not be removed", path.display()))?;
             printer.data(&format!("Removed: {}\n", path.display()))?;
             removed += 1;
         }

@@ -58,7 +58,8 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
 /// Hands the configuration to the daemon.
 fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome> {
     let view = daemon::ask(async |daemon: DaemonClient| Ok(daemon.run(config.to_text()).await?))?;
-    let how_to_stop = format!("`skep stop {name}` stops it, `skep logs {name}` shows what it says.", name = view.name);
+    let how_to_stop =
+        format!("`skep stop {name}` stops it, `skep logs {name}` shows what it says.", name = view.name);
     let metrics_url = None;
     let endpoint = Endpoint {
         name: &view.name,
@@ -77,13 +78,17 @@ fn refuse_what_is_not_kept(args: &RunArgs, config: &RunConfig) -> anyhow::Result
         bail!("--workers is for --foreground: the daemon's threads serve all servers");
     }
     if args.inherit_env {
-        bail!("--inherit-env is for --foreground: the daemon's environment is not this one; name variables with --env");
+        bail!(
+            "--inherit-env is for --foreground: the daemon's environment is not this one; name variables with --env"
+        );
     }
     let store = config.skep.as_ref().map_or("", |skep| &*skep.session_store);
     if let Ok(StoreSource::Redis(url)) = StoreSource::parse(store)
         && url.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
     {
-        bail!("--store has a password in it, which would be kept in a file in clear: use --foreground for such a store");
+        bail!(
+            "--store has a password in it, which would be kept in a file in clear: use --foreground for such a store"
+        );
     }
     Ok(())
 }
@@ -172,7 +177,9 @@ fn directory(args: &RunArgs) -> anyhow::Result<String> {
     match &args.cwd {
         Some(cwd) => configure::whole_path(cwd),
         None if is_isolated => {
-            let here = |word: &&String| !word.starts_with('/') && word.contains(['.', '/']) && Path::new(word).exists();
+            let here = |word: &&String| {
+                !word.starts_with('/') && word.contains(['.', '/']) && Path::new(word).exists()
+            };
             match args.command.iter().find(here) {
                 Some(word) => bail!(
                     "{word} is in this directory, which an isolated server does not see: add --cwd . (it may read it then), \

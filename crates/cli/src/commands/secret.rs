@@ -12,7 +12,8 @@ use crate::printer::Printer;
 use crate::surroundings;
 
 pub(crate) fn run(args: &SecretArgs, printer: &Printer) -> anyhow::Result<Outcome> {
-    let provider = surroundings::here()?.secrets.context("there is no home directory to keep secrets in: set HOME")?;
+    let provider =
+        surroundings::here()?.secrets.context("there is no home directory to keep secrets in: set HOME")?;
     match &args.command {
         SecretCommand::Set { name } => {
             provider.set(name, &read_value(printer)?)?;

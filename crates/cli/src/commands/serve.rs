@@ -49,7 +49,10 @@ impl Telling<'_> {
             ProxyMode::Sse => serving.sse_url(),
         };
         let metrics_url = serving.metrics_address().map(|address| format!("http://{address}/metrics"));
-        self.endpoint(&Endpoint { name, url, transport: self.transport(), pid: std::process::id(), metrics_url }, "Ctrl-C stops it.")
+        self.endpoint(
+            &Endpoint { name, url, transport: self.transport(), pid: std::process::id(), metrics_url },
+            "Ctrl-C stops it.",
+        )
     }
 
     pub(super) fn transport(&self) -> &'static str {

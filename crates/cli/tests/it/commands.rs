@@ -20,7 +20,8 @@ fn version_and_completion_say_their_thing() {
 
 #[tokio::test]
 async fn what_run_prints_is_enough_to_connect() {
-    let mut program = testkit::Program::start(crate::harness::command(&["run", "--foreground", "example"])).unwrap();
+    let mut program =
+        testkit::Program::start(crate::harness::command(&["run", "--foreground", "example"])).unwrap();
     let line = program.line().unwrap();
     let url = line.strip_prefix("example is served at ").unwrap().to_owned();
     let (out, _, code) = output(&["mcp", "call", "add", "--args", r#"{"a":2,"b":2}"#, "--server", &url]);

@@ -28,9 +28,10 @@ pub(crate) fn example(instance: &str) -> (Program, String) {
     skep(&["example", "--http", "127.0.0.1:0", "--instance", instance])
 }
 
-/// `skep run`, with more arguments.
+/// `skep run` in the foreground, with more arguments. The command is not isolated: tests look at its processes, by the ids
+/// that they know themselves.
 pub(crate) fn run(args: &[&str]) -> (Program, String) {
-    skep(&[&["run", "--foreground", "--format", "json"], args].concat())
+    skep(&[&["run", "--foreground", "--isolation", "none", "--format", "json"], args].concat())
 }
 
 /// `skep proxy` in front of these, with more arguments.

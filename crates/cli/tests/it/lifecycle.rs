@@ -14,7 +14,10 @@ fn a_command_that_cannot_start_says_why() {
     for (args, parts) in [
         (&["run", "--foreground", "--", "no-such-program-anywhere"][..], &["no program named", "PATH"][..]),
         (&["run", "--foreground", "--", "/no/such/file"], &["no program at /no/such/file"]),
-        (&["run", "--foreground", "--cwd", "/no/such/folder", "--", "cat"], &["/no/such/folder", "cannot be entered"]),
+        (
+            &["run", "--foreground", "--cwd", "/no/such/folder", "--", "cat"],
+            &["/no/such/folder", "cannot be entered"],
+        ),
         (
             &["run", "--foreground", "--", "sh", "-c", "echo first; echo the database is away >&2; exit 3"],
             &["exited with status 3", "the database is away"],

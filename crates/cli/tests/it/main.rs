@@ -11,7 +11,10 @@
 
 mod bridge;
 mod commands;
+mod daemon;
 mod harness;
+mod home;
+mod isolation;
 mod lifecycle;
 mod proxy;
 mod recovery;

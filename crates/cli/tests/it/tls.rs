@@ -41,8 +41,17 @@ impl Certificates {
     /// `skep run example` behind TLS.
     fn server(&self) -> (Program, String) {
         let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
-        let mut command =
-            command(&["run", "--foreground", "example", "--format", "json", "--tls-cert", &cert, "--tls-key", &key]);
+        let mut command = command(&[
+            "run",
+            "--foreground",
+            "example",
+            "--format",
+            "json",
+            "--tls-cert",
+            &cert,
+            "--tls-key",
+            &key,
+        ]);
         command.stdin(Stdio::null());
         let mut program = Program::start(command).unwrap();
         let url = program.url().unwrap();
@@ -104,7 +113,8 @@ fn certificates_that_are_none_are_refused_at_start() {
         (&cert, &cert, "no PEM private key"),
         (&"/no/such/file".to_owned(), &key, "could not be read"),
     ] {
-        let (_, err, code) = output(&["run", "--foreground", "example", "--tls-cert", cert, "--tls-key", key]);
+        let (_, err, code) =
+            output(&["run", "--foreground", "example", "--tls-cert", cert, "--tls-key", key]);
         assert_eq!(code, Some(1), "{err}");
         assert!(err.contains(part), "{part:?} is not in {err}");
     }

@@ -94,7 +94,8 @@ async fn list(State(api): State<Api>) -> Json<Vec<WorkloadView>> {
 }
 
 async fn run(State(api): State<Api>, text: String) -> Answer<WorkloadView> {
-    let config = RunConfig::parse(&text).map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
+    let config =
+        RunConfig::parse(&text).map_err(|error| Problem::new(ProblemKind::Invalid, error.to_string()))?;
     detached(async move { api.fleet.run(config).await }).await
 }
 

@@ -187,7 +187,8 @@ impl DaemonClient {
         patience: Duration,
     ) -> Result<Bytes, AskError> {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
-        let request = request.body(Full::new(body)).map_err(|error| SocketError::silent(&self.socket, &error))?;
+        let request =
+            request.body(Full::new(body)).map_err(|error| SocketError::silent(&self.socket, &error))?;
         let Some((status, text)) = socket::ask(&self.socket, request, patience).await? else {
             return Err(AskError::NotRunning);
         };
@@ -196,14 +197,18 @@ impl DaemonClient {
         }
         match serde_json::from_slice::<Problem>(&text) {
             Ok(problem) => Err(problem.into()),
-            Err(_) if status == StatusCode::NOT_FOUND => Err(self.of_another_version(&"it does not know this request")),
+            Err(_) if status == StatusCode::NOT_FOUND => {
+                Err(self.of_another_version(&"it does not know this request"))
+            }
             Err(error) => Err(self.of_another_version(&error)),
         }
     }
 
     fn of_another_version(&self, reason: &impl ToString) -> AskError {
         let reason = reason.to_string();
-        let advice = format!("it is of another version ({reason}): `skep daemon stop`, and the next command starts this one");
+        let advice = format!(
+            "it is of another version ({reason}): `skep daemon stop`, and the next command starts this one"
+        );
         SocketError::silent(&self.socket, &advice).into()
     }
 }

@@ -94,7 +94,8 @@ impl Files {
     /// Keeps the port that a workload got.
     pub(super) async fn keep_port(&self, name: &WorkloadName, port: u16) -> Result<(), Problem> {
         let name = name.clone();
-        self.wait(move |state| Ok(state.run_configs.change(&name, |config| config.port = port).map(drop)?)).await
+        self.wait(move |state| Ok(state.run_configs.change(&name, |config| config.port = port).map(drop)?))
+            .await
     }
 
     /// Keeps what a workload is now, and which process serves it.

@@ -101,7 +101,8 @@ impl Fleet {
     }
 
     fn handle(&self, name: &str) -> Result<WorkloadHandle, Problem> {
-        let found = WorkloadName::new(name).ok().and_then(|name| self.site.workloads.lock().get(&name).cloned());
+        let found =
+            WorkloadName::new(name).ok().and_then(|name| self.site.workloads.lock().get(&name).cloned());
         found.ok_or_else(|| Problem::not_found(name))
     }
 }

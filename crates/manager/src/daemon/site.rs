@@ -68,7 +68,9 @@ impl Site {
             Ok(())
         });
         let removed = removing.await.map_err(std::io::Error::other).and_then(|removed| removed);
-        removed.map_err(|error| Problem::new(ProblemKind::Failed, format!("what {name} kept could not be removed: {error}")))?;
+        removed.map_err(|error| {
+            Problem::new(ProblemKind::Failed, format!("what {name} kept could not be removed: {error}"))
+        })?;
         self.files.remove(name).await
     }
 

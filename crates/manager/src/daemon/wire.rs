@@ -87,6 +87,9 @@ impl Problem {
     }
 
     pub(crate) fn not_found(name: &str) -> Self {
-        Self::new(ProblemKind::NotFound, format!("there is no workload named {name:?}; `skep list --all` shows them"))
+        Self::new(
+            ProblemKind::NotFound,
+            format!("there is no workload named {name:?}; `skep list --all` shows them"),
+        )
     }
 }

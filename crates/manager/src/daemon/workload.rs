@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use model::workload::{Status, StatusRecord};
 use model::run_config::{Run, Source, Transport};
+use model::workload::{Status, StatusRecord};
 use model::{RunConfig, Timestamp, WorkloadName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval, sleep_until};
@@ -60,7 +60,12 @@ pub(super) struct WorkloadHandle {
 
 impl WorkloadHandle {
     /// Starts the task.
-    pub(super) fn start(name: WorkloadName, config: RunConfig, beginning: Beginning, site: &Arc<Site>) -> Self {
+    pub(super) fn start(
+        name: WorkloadName,
+        config: RunConfig,
+        beginning: Beginning,
+        site: &Arc<Site>,
+    ) -> Self {
         let (sender, orders) = mpsc::channel(QUEUE);
         let record = match &beginning {
             Beginning::New(_) | Beginning::Found(None) => {
@@ -402,7 +407,9 @@ async fn look(serving: Option<&Serving>, status: Status) -> Result<(), String> {
         return Err("the server does not run, or cannot be reached".to_owned());
     }
     match status {
-        Status::Unhealthy => serving.greet(TO_ANSWER).await.map_err(|error| format!("the server does not answer: {error}")),
+        Status::Unhealthy => {
+            serving.greet(TO_ANSWER).await.map_err(|error| format!("the server does not answer: {error}"))
+        }
         _ => Ok(()),
     }
 }
@@ -415,7 +422,12 @@ async fn failed(serving: Option<&Serving>) -> String {
 }
 
 /// What is told of a workload.
-fn view(name: &WorkloadName, config: &RunConfig, record: &StatusRecord, started_at: Timestamp) -> WorkloadView {
+fn view(
+    name: &WorkloadName,
+    config: &RunConfig,
+    record: &StatusRecord,
+    started_at: Timestamp,
+) -> WorkloadView {
     let checked = config.checked();
     let run = checked.as_ref().ok();
     let proxy_mode = run.map_or(Transport::StreamableHttp, |run| run.proxy_mode);

@@ -18,9 +18,13 @@ pub const DEFAULT_PROFILE: &str = "network";
 /// Why a profile is not one for processes.
 #[derive(Debug, thiserror::Error)]
 pub enum IsolationError {
-    #[error("permission_profile.privileged: a process is never given rights that its user has not; take it out")]
+    #[error(
+        "permission_profile.privileged: a process is never given rights that its user has not; take it out"
+    )]
     Privileged,
-    #[error("permission_profile.network.mode: {0:?} is a network of a container runtime; for a process write none or host, or leave it out")]
+    #[error(
+        "permission_profile.network.mode: {0:?} is a network of a container runtime; for a process write none or host, or leave it out"
+    )]
     Network(String),
     #[error("permission_profile: {0:?} is not a path, and cannot be shown to a process")]
     Resource(String),
@@ -76,7 +80,10 @@ fn made(
     }
     let hide = hidden(config, around, read.iter().chain(&write))?;
     let user_home = around.env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| PathBuf::from(home));
-    let bounds = Bounds { memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)), ..Bounds::default() };
+    let bounds = Bounds {
+        memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
+        ..Bounds::default()
+    };
     let sandbox = Sandbox::try_from(SandboxConfig {
         read,
         write,
@@ -166,8 +173,19 @@ mod tests {
             r#"{{"name":"a","transport":"stdio","isolate_network":true,"permission_profile":{profile},"skep":{{"command":"c"}}}}"#
         );
         let config: RunConfig = model::Document::parse(&text).unwrap();
-        let folders = Folders { run: folder.join("run"), state: folder.join("state"), data: folder.join("data"), config: folder.join("config") };
-        let around = Surroundings { folders: Some(folders), skep: "/skep".into(), env: Vec::new(), whole_env: Vec::new(), secrets: None };
+        let folders = Folders {
+            run: folder.join("run"),
+            state: folder.join("state"),
+            data: folder.join("data"),
+            config: folder.join("config"),
+        };
+        let around = Surroundings {
+            folders: Some(folders),
+            skep: "/skep".into(),
+            env: Vec::new(),
+            whole_env: Vec::new(),
+            secrets: None,
+        };
         made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
     }
 
@@ -178,11 +196,19 @@ mod tests {
             ("{}", Network::Egress, true),
             (r#"{"network":{"mode":"none"}}"#, Network::None, false),
             (r#"{"network":{"mode":"host"}}"#, Network::Host, false),
-            (r#"{"network":{"mode":"bridge","outbound":{"allow_host":["a.example"]}}}"#, Network::Egress, true),
+            (
+                r#"{"network":{"mode":"bridge","outbound":{"allow_host":["a.example"]}}}"#,
+                Network::Egress,
+                true,
+            ),
         ] {
             let Isolated { egress, .. } = isolate(profile, folder.path()).unwrap();
             assert_eq!(egress.is_some(), policy, "{profile}");
-            assert_eq!(super::network(&Profile::parse(profile).unwrap(), true).unwrap().0, network, "{profile}");
+            assert_eq!(
+                super::network(&Profile::parse(profile).unwrap(), true).unwrap().0,
+                network,
+                "{profile}"
+            );
         }
         for (profile, expect) in [
             (r#"{"privileged":true}"#, "privileged"),
@@ -209,8 +235,19 @@ mod tests {
         let parsed = Profile::parse(&profile).unwrap();
         let mount = shown(&parsed.read[0], None).unwrap();
         isolate(&profile, folder.path()).unwrap();
-        let folders = Folders { run: folder.path().into(), state: folder.path().into(), data: folder.path().into(), config: folder.path().join("config") };
-        let around = Surroundings { folders: Some(folders), skep: "/skep".into(), env: Vec::new(), whole_env: Vec::new(), secrets: None };
+        let folders = Folders {
+            run: folder.path().into(),
+            state: folder.path().into(),
+            data: folder.path().into(),
+            config: folder.path().join("config"),
+        };
+        let around = Surroundings {
+            folders: Some(folders),
+            skep: "/skep".into(),
+            env: Vec::new(),
+            whole_env: Vec::new(),
+            secrets: None,
+        };
         let mut hidden = hidden(&RunConfig::default(), &around, std::iter::once(&mount)).unwrap();
         hidden.sort();
         assert_eq!(hidden, [PathBuf::from("/work/.env"), PathBuf::from("/work/key.pem")]);

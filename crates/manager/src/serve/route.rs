@@ -139,8 +139,14 @@ impl Making<'_> {
     ) -> Result<Route, StartError> {
         let log = self.log()?;
         let target = command.program().to_string_lossy().into_owned();
-        let connect =
-            ProcessConnect::new(command.clone(), egress, log, grace, self.processes.clone(), DEFAULT_MAX_MESSAGE);
+        let connect = ProcessConnect::new(
+            command.clone(),
+            egress,
+            log,
+            grace,
+            self.processes.clone(),
+            DEFAULT_MAX_MESSAGE,
+        );
         let end = match mode {
             Mode::PerSession { warm: 1.., .. } => End::Stillborn(connect.beginning()),
             // Nothing is started before the first request.

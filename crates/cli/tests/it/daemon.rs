@@ -1,0 +1,318 @@
+//! The daemon: servers that go on when the command that began them has ended, and whatever becomes of the daemon.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::mcp::Session;
+
+use crate::harness::{is_alive, until};
+use crate::home::Home;
+
+/// How often the daemon is killed.
+fn kills() -> usize {
+    std::env::var("SKEP_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
+}
+
+#[tokio::test]
+async fn a_server_is_run_listed_stopped_started_and_removed() {
+    let home = Home::new();
+    assert_eq!(home.skep(&["daemon", "status"]).code, Some(1), "nobody has asked for it yet");
+    let url = home.run(&["example", "--label", "team=a"]);
+    let mut session = Session::open(&url).await.unwrap();
+    assert_eq!(session.call("counter", json!({})).await.unwrap(), "1");
+    let listed = home.list(&[]);
+    assert_eq!(listed.len(), 1);
+    let expect = json!({"name": "example", "package": "skep example", "url": url, "status": "running",
+        "transport_type": "stdio", "proxy_mode": "streamable-http", "group": "default", "labels": {"team": "a"}});
+    for (key, value) in expect.as_object().unwrap() {
+        assert_eq!(listed[0][key], *value, "{key}");
+    }
+    assert!(home.skep(&["list"]).ok().starts_with("NAME      PACKAGE"));
+    let entries: Value = serde_json::from_str(&home.skep(&["list", "--format", "mcpservers"]).ok()).unwrap();
+    assert_eq!(entries, json!({"mcpServers": {"example": {"url": url, "type": "streamable-http"}}}));
+    assert!(home.list(&["--label", "team=b"]).is_empty() && home.list(&["--group", "other"]).is_empty());
+
+    home.skep(&["stop", "example"]).ok();
+    assert!(home.list(&[]).is_empty());
+    assert_eq!(home.find("example").unwrap()["status"], "stopped");
+    assert!(testkit::Connection::open(&session.address).await.is_err(), "nobody listens there");
+    home.skep(&["start", "example"]).ok();
+    let again = home.find("example").unwrap();
+    assert_eq!(
+        (&again["status"], &again["url"]),
+        (&json!("running"), &json!(url)),
+        "where its clients look for it"
+    );
+    // The session outlives that, too.
+    session.connection = testkit::Connection::open(&session.address).await.unwrap();
+    session.call("echo", json!({"text": "x"})).await.unwrap();
+
+    home.skep(&["rm", "example"]).ok();
+    assert!(home.find("example").is_none());
+    for left in [
+        "state/skep/runconfigs/example.json",
+        "data/skep/statuses/example.json",
+        "state/skep/sessions/example.redb",
+        "data/skep/homes/example",
+    ] {
+        assert!(!home.path(left).exists(), "{left}");
+    }
+    let pid = home.daemon().unwrap();
+    home.skep(&["daemon", "stop"]).ok();
+    until("the daemon has ended", || !is_alive(pid)).await;
+    assert!(home.processes().is_empty(), "{:?}", home.processes());
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said_and_leaves_nothing() {
+    let home = Home::new();
+    home.run(&["example"]);
+    for (args, parts) in [
+        (&["run", "example"][..], &["'example' already exists", "skep rm example"][..]),
+        (&["run", "--", "no-such-program-anywhere"], &["no program named", "PATH"]),
+        (
+            &["run", "--name", "dies", "--", "sh", "-c", "echo the database is away >&2; exit 3"],
+            &["status 3", "the database is away"],
+        ),
+        (&["run", "--name", "mute", "--", "cat", "/etc/hostname"], &["ended", "mute"]),
+        (
+            &["run", "--name", "shown", "--permission-profile", "/no/such", "--", "cat"],
+            &["/no/such", "profile"],
+        ),
+        (&["run", "--name", "shown", "-v", "/no/such:/x", "--", "cat"], &["/no/such does not exist"]),
+        (
+            &["run", "--name", "shown", "--secret", "nobody-knows,target=A", "--", "cat"],
+            &["nobody-knows", "set it"],
+        ),
+        (&["run", "http://127.0.0.1:9/mcp"], &["127.0.0.1:9"]),
+        (&["stop", "nobody"], &["no workload named \"nobody\"", "skep list --all"]),
+        (&["start", "nobody"], &["no workload named \"nobody\""]),
+        (&["rm", "nobody"], &["no workload named \"nobody\""]),
+        (&["status", "nobody"], &["no workload named \"nobody\""]),
+        (&["logs", "nobody"], &["no log of \"nobody\""]),
+        (&["export", "nobody", "/tmp/never-written"], &["no workload named \"nobody\""]),
+        (&["run", "--workers", "2", "--name", "w", "example"], &["--foreground"]),
+        (
+            &["run", "--store", "redis://u:secretpassword@127.0.0.1:1", "--name", "w", "example"],
+            &["password"],
+        ),
+    ] {
+        let said = home.skep(args);
+        let error = if args[..3.min(args.len())].contains(&"mute") {
+            format!("{}{}", said.err, "mute ended")
+        } else {
+            said.err.clone()
+        };
+        assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
+        for part in parts {
+            assert!(error.contains(part), "{args:?}: {part:?} is not in {error}");
+        }
+        assert!(!error.contains("secretpassword"), "{error}");
+    }
+    let names: Vec<_> = home.list(&["--all"]).iter().map(|view| view["name"].clone()).collect();
+    assert_eq!(names, ["example"]);
+}
+
+#[tokio::test]
+async fn a_killed_daemon_takes_its_servers_along_and_the_next_one_brings_them_back_with_their_sessions() {
+    let home = Home::new();
+    let url = home.run(&["example"]);
+    home.run(&["example", "--name", "other"]);
+    home.skep(&["stop", "other"]).ok();
+    let mut session = Session::open(&url).await.unwrap();
+    session.call("echo", json!({"text": "x"})).await.unwrap();
+    home.kill_daemon().await;
+    // As after a reboot: nothing runs, and sockets are gone.
+    until("its servers are dead", || home.processes().is_empty()).await;
+    std::fs::remove_dir_all(home.path("run")).unwrap();
+    until("what ran runs again", || home.find("example").is_some_and(|view| view["status"] == "running"))
+        .await;
+    assert_eq!(home.find("example").unwrap()["url"], url);
+    assert_eq!(home.find("other").unwrap()["status"], "stopped");
+    let id = session.id.clone();
+    session.connection = testkit::Connection::open(&session.address).await.unwrap();
+    assert_eq!(session.call("echo", json!({"text": "y"})).await.unwrap(), "y");
+    assert_eq!(session.id, id);
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_at_any_moment_leaves_what_the_next_one_repairs() {
+    let home = Home::new();
+    let mut chance = fastrand::Rng::with_seed(4);
+    for round in 0..kills() {
+        let name = ["one", "two", "three"][chance.usize(..3)];
+        let args = match chance.usize(..4) {
+            0 | 1 => vec!["run", "--name", name, "example"],
+            2 => vec!["stop", name],
+            _ => vec!["rm", name],
+        };
+        let (mut command, pid) = (home.command(&args), home.daemon());
+        let (mut command, pid) = (
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap(),
+            pid,
+        );
+        std::thread::sleep(Duration::from_millis(chance.u64(..60)));
+        if let Some(pid) = pid.or_else(|| home.daemon()) {
+            let _ = rustix::process::kill_process(
+                rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+                rustix::process::Signal::KILL,
+            );
+        }
+        command.wait().unwrap();
+        // The next command finds everything readable, and nothing in between.
+        let views = home.list(&["--all"]);
+        for view in views {
+            let status = view["status"].as_str().unwrap();
+            assert!(["running", "starting", "stopped"].contains(&status), "round {round}: {view}");
+        }
+    }
+    for name in ["one", "two", "three"] {
+        if home.find(name).is_some() {
+            home.skep(&["rm", name]).ok();
+        }
+    }
+    assert!(home.list(&["--all"]).is_empty());
+    home.skep(&["daemon", "stop"]).ok();
+    until("nothing is left", || home.processes().is_empty()).await;
+    let left = |below: &str| {
+        let entries = std::fs::read_dir(home.path(below)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(left("data/skep/homes").is_empty() && left("state/skep/sessions").is_empty());
+    let states = [left("state/skep/runconfigs"), left("data/skep/statuses")].concat();
+    assert!(states.iter().all(|file| file.ends_with(".lock")), "{states:?}");
+}
+
+#[tokio::test]
+async fn commands_at_once_end_in_what_one_order_of_them_explains() {
+    let home = Home::new();
+    home.run(&["example", "--name", "a"]);
+    let mut chance = fastrand::Rng::with_seed(5);
+    let commands: Vec<_> = (0..50)
+        .map(|_| {
+            let name = ["a", "b", "c"][chance.usize(..3)];
+            let args = match chance.usize(..4) {
+                0 | 1 => vec!["run", "--format", "json", "--name", name, "example"],
+                2 => vec!["stop", name],
+                _ => vec!["rm", name],
+            };
+            let mut command = home.command(&args);
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            (name, args[0], command.spawn().unwrap())
+        })
+        .collect();
+    // Of each name: how often it was made, and removed.
+    let mut balance: BTreeMap<&str, i64> = BTreeMap::from([("a", 1), ("b", 0), ("c", 0)]);
+    for (name, what, mut command) in commands {
+        if command.wait().unwrap().success() {
+            *balance.get_mut(name).unwrap() += match what {
+                "run" => 1,
+                "rm" => -1,
+                _ => 0,
+            };
+        }
+    }
+    let views = home.list(&["--all"]);
+    for (name, balance) in balance {
+        let found = views.iter().filter(|view| view["name"] == name).count();
+        assert_eq!(balance, i64::try_from(found).unwrap(), "{name}");
+    }
+    for view in &views {
+        let status = view["status"].as_str().unwrap();
+        assert!(["running", "stopped"].contains(&status), "{view}");
+        let answers = Session::open(view["url"].as_str().unwrap()).await.is_ok();
+        assert_eq!(answers, status == "running", "{view}");
+    }
+}
+
+#[tokio::test]
+async fn twenty_servers_are_one_process_of_skeps() {
+    let home = Home::new();
+    for number in 0..20 {
+        home.run(&["example", "--isolation", "none", "--name", &format!("s{number}")]);
+    }
+    assert_eq!(home.list(&[]).len(), 20);
+    let skeps = home.processes().into_iter().filter(|(_, line)| !line.contains("example")).count();
+    assert_eq!(skeps, 1, "{:?}", home.processes());
+    let began = Instant::now();
+    home.skep(&["list"]).ok();
+    println!("list took {:?}", began.elapsed());
+    home.skep(&["stop", "--all"]).ok();
+    assert!(home.list(&[]).is_empty());
+    home.skep(&["start", "--all"]).ok();
+    assert_eq!(home.list(&[]).len(), 20);
+    home.skep(&["rm", "--group", "default"]).ok();
+    assert!(home.list(&["--all"]).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_exported_runs_again_and_keeps_what_skep_does_not_know() {
+    let home = Home::new();
+    home.run(&["example", "--session-ttl", "90s", "--resend-tool", "add"]);
+    let file = home.path("example.json");
+    home.skep(&["export", "example", file.to_str().unwrap()]).ok();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((&config["session_ttl"], &config["skep"]["resend_tools"]), (&json!("1m30s"), &json!(["add"])));
+    config["from_the_future"] = json!({"a": 1});
+    config["name"] = json!("again");
+    config["port"] = json!(0);
+    std::fs::write(&file, config.to_string()).unwrap();
+    let url = home.run(&["--from-config", file.to_str().unwrap()]);
+    Session::open(&url).await.unwrap();
+    home.skep(&["stop", "again"]).ok();
+    home.skep(&["export", "again", file.to_str().unwrap()]).ok();
+    let config: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(config["from_the_future"], json!({"a": 1}));
+    assert!(config["port"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_file_that_nobody_can_read_is_put_aside_and_the_others_go_on() {
+    let home = Home::new();
+    home.run(&["example", "--name", "good"]);
+    home.run(&["example", "--name", "bad"]);
+    home.skep(&["daemon", "stop"]).ok();
+    std::fs::write(home.path("state/skep/runconfigs/bad.json"), "{\"name\": ").unwrap();
+    until("the other one runs", || home.find("good").is_some_and(|view| view["status"] == "running")).await;
+    assert!(home.find("bad").is_none());
+    let log = std::fs::read_to_string(home.path("data/skep/logs/daemon/daemon.log")).unwrap();
+    assert!(log.contains("bad.json") && log.contains("could not be read"), "{log}");
+    let files = std::fs::read_dir(home.path("state/skep/runconfigs")).unwrap().flatten();
+    let aside = files.filter(|file| file.file_name().to_str().unwrap().starts_with("bad.json.corrupt"));
+    assert_eq!(aside.count(), 1, "what was in it is kept");
+}
+
+#[tokio::test]
+async fn logs_are_shown_followed_and_pruned() {
+    let home = Home::new();
+    let script = "echo one >&2; echo two >&2; exec \"$0\" example";
+    let skep = home.command(&[]).get_program().to_str().unwrap().to_owned();
+    let args = ["--isolation", "none", "--name", "talks", "--", "sh", "-c", script, &skep];
+    home.run(&args);
+    let lines = home.skep(&["logs", "talks"]).ok();
+    assert!(lines.starts_with("one\ntwo\n"), "{lines}");
+    assert_eq!(home.skep(&["logs", "talks", "--tail", "1"]).ok(), "two\n");
+    assert_eq!(home.skep(&["logs", "talks", "--since", "2030-01-01T00:00:00Z"]).ok(), "");
+    assert!(home.skep(&["logs", "talks", "-t"]).ok().starts_with("20"));
+    assert!(home.skep(&["logs", "--proxy", "talks"]).ok().contains("status=running"));
+    let mut command = home.command(&["logs", "--follow", "--tail", "0", "talks"]);
+    command.stderr(std::process::Stdio::null());
+    let mut following = testkit::Program::start(command).unwrap();
+    // Another session's process says the same again.
+    let url = home.find("talks").unwrap()["url"].as_str().unwrap().to_owned();
+    let more = async {
+        for _ in 0..20 {
+            Session::open(&url).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    more.await;
+    assert_eq!(following.line().unwrap(), "one");
+    assert_eq!(home.skep(&["logs", "prune"]).ok(), "No orphaned log files found to prune\n");
+    home.skep(&["rm", "talks"]).ok();
+    assert!(home.skep(&["logs", "prune"]).ok().contains("talks.log"));
+    assert!(!home.path("data/skep/logs/talks.log").exists());
+}
