@@ -45,7 +45,7 @@ fn refused() -> Result<BpfProgram, Error> {
         let flag = u64::from(namespace.unsigned_abs());
         when(libc::SYS_clone, vec![argument(0, SeccompCmpOp::MaskedEq(flag), flag)?])?;
     }
-    for request in [libc::TIOCSTI, libc::TIOCLINUX] {
+    for request in [TIOCSTI, TIOCLINUX] {
         when(libc::SYS_ioctl, vec![argument(1, SeccompCmpOp::Eq, request)?])?;
     }
     let mut not_a_family = Vec::new();
@@ -68,6 +68,14 @@ fn refused() -> Result<BpfProgram, Error> {
 fn argument(index: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
     Ok(SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value)?)
 }
+
+/// Not in `libc` for every processor; the same number on all.
+const FCHMODAT2: i64 = 452;
+
+/// What puts characters into a terminal's input. Of another type in each C library; `asm-generic/ioctls.h`.
+const TIOCSTI: u64 = 0x5412;
+/// What does so on a virtual console.
+const TIOCLINUX: u64 = 0x541C;
 
 /// Flags of clone(2) that make namespaces.
 const NAMESPACES: [libc::c_int; 7] = [
@@ -117,7 +125,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fchdir,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_fcntl,
