@@ -29,7 +29,7 @@ fn standing(part: Part) -> Standing {
         Ok(by) => Standing::Enforced { by },
         Err(error) => {
             let what_helps = part.what_helps().to_owned();
-            Standing::Missing { why: error.to_string(), what_helps }
+            Standing::Missing { why: part.reason(error).to_string(), what_helps }
         }
     }
 }
@@ -59,12 +59,11 @@ fn try_part(part: Part) -> io::Result<Option<String>> {
         Part::ProcessBound => match (can_hold(Controller::Pids), geteuid().is_root()) {
             (true, _) => Ok(Some("a control group".to_owned())),
             (false, false) => Ok(Some("a resource limit".to_owned())),
-            (false, true) => Err(io::Error::other(
-                "no control group can be made, and resource limits on processes do not bind root",
-            )),
+            // Resource limits on processes do not bind root.
+            (false, true) => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
         },
         Part::CpuBound if can_hold(Controller::Cpu) => Ok(Some("a control group".to_owned())),
-        Part::CpuBound => Err(io::Error::other("no control group with this controller can be made")),
+        Part::CpuBound => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
     }
 }
 
