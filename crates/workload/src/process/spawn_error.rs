@@ -100,6 +100,9 @@ impl SpawnError {
             0 => io::Error::other("the system gave no reason"),
             errno => io::Error::from_raw_os_error(errno),
         };
+        if matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) {
+            return Self::OutOfResources(source);
+        }
         let (what, hint) = match step {
             Step::Exec => return Self::explain(spec, source),
             Step::Enter(path) if !can_enter(&path) => return Self::NoDirectory { path },
@@ -107,7 +110,10 @@ impl SpawnError {
                 format!("the working directory {} is not visible in the sandbox", path.display()),
                 Some("Let it be read or written there."),
             ),
-            Step::Part(part) => (format!("{part} is missing here"), Some(part.what_helps())),
+            Step::Part(part) => {
+                let (what, hint) = (format!("{part} is missing here"), Some(part.what_helps()));
+                return Self::Unisolated { what, hint, source: part.reason(source) };
+            }
             Step::Show(path) => (
                 format!("{} cannot be shown in the sandbox", path.display()),
                 Some("Check that it exists and that this user may read it."),

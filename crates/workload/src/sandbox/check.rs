@@ -1,6 +1,8 @@
 //! What this machine can enforce, part by part, found out by trying in processes that live for a moment.
 
 use std::fmt;
+#[cfg(target_os = "linux")]
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,21 @@ impl Part {
             | Self::Network
             | Self::Seccomp
             | Self::MemoryBound => false,
+        }
+    }
+
+    /// What the system's error means for this part, where its text is about something else.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reason(self, error: io::Error) -> io::Error {
+        match (self, error.raw_os_error()) {
+            (
+                Self::UserNamespace | Self::Mounts | Self::Pids | Self::Ipc | Self::Network,
+                Some(libc::ENOSPC),
+            ) => io::Error::other("no more namespaces are allowed here"),
+            (Self::ProcessBound | Self::CpuBound, Some(libc::ENOSYS)) => {
+                io::Error::other("no control group can be made, and nothing else holds it")
+            }
+            _ => error,
         }
     }
 

@@ -138,7 +138,7 @@ impl Held {
         let mut bytes = [0; 2];
         let ending =
             std::fs::File::from(self.ending).read_exact(&mut bytes).map(|()| Ending::from_bytes(bytes));
-        self.cgroup.remove();
+        drop(self.cgroup);
         match ending {
             Ok(Ending::Status(status)) => namespace::leave(status.into()),
             Ok(Ending::Signal(signal)) => {

@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
@@ -83,19 +83,22 @@ pub(super) fn around(program: &Path, search: &OsStr, user_home: Option<&Path>) -
     shown
 }
 
-/// The file and what its links lead to, one by one.
+/// The file and what its links lead to, one by one, both as the link says it and as it is once the directories on the
+/// way have been followed too: inside, either may be asked for.
 fn hops(file: &Path) -> Vec<PathBuf> {
     let mut hops = vec![file.to_owned()];
-    while let Some(link) = hops.last().filter(|_| hops.len() < MOST_LINKS) {
-        let Ok(text) = fs::read_link(link) else { break };
-        let dir = link.parent().and_then(|dir| dir.canonicalize().ok()).unwrap_or_default();
-        let next = dir.join(text);
-        // `..` is taken out by the system, which knows where it leads.
-        let next = match (next.parent().and_then(|dir| dir.canonicalize().ok()), next.file_name()) {
-            (Some(dir), Some(name)) => dir.join(name),
-            _ => break,
+    let mut link = file.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(text) = fs::read_link(&link) else { break };
+        let said = link.parent().and_then(|dir| dir.canonicalize().ok()).unwrap_or_default().join(text);
+        let (Some(Ok(dir)), Some(name)) = (said.parent().map(Path::canonicalize), said.file_name()) else {
+            break;
         };
-        hops.push(next);
+        link = dir.join(name);
+        if said != link && !said.components().any(|part| part == Component::ParentDir) {
+            hops.push(said);
+        }
+        hops.push(link.clone());
     }
     hops.extend(file.canonicalize());
     hops
@@ -208,6 +211,20 @@ mod tests {
         ] {
             assert_eq!(interpreter_of(start.as_bytes()), expect.map(OsString::from), "{start:?}");
         }
+    }
+
+    #[test]
+    fn a_link_through_a_linked_directory_is_shown_as_it_is_said() {
+        let dir = std::env::temp_dir().join(format!("skep-hops-{}", std::process::id()));
+        for sub in ["python-3.12.4/bin", "venv/bin"] {
+            fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        fs::write(dir.join("python-3.12.4/bin/python"), "").unwrap();
+        std::os::unix::fs::symlink("python-3.12.4", dir.join("python-3.12")).unwrap();
+        std::os::unix::fs::symlink(dir.join("python-3.12/bin/python"), dir.join("venv/bin/python")).unwrap();
+        let shown = around(&dir.join("venv/bin/python"), OsStr::new(""), None);
+        assert_eq!(shown, ["venv", "python-3.12", "python-3.12.4"].map(|path| dir.join(path)));
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

@@ -90,6 +90,16 @@ cp -p $WRITABLE/.env $WRITABLE/copy && rm $WRITABLE/.env && mv $WRITABLE/copy $W
         Shell,
         "x=$(cat /proc/sys/kernel/printk) && echo $x > /proc/sys/kernel/printk",
     ),
+    ("make a program that runs as its owner", Anyone, Shell, "
+cp /bin/true $WRITABLE/suid && chmod u+s $WRITABLE/suid; s=$?; rm -f $WRITABLE/suid; exit $s"),
+    ("make a program that runs as its group", Anyone, Shell, "
+cp /bin/true $WRITABLE/sgid && chmod 2755 $WRITABLE/sgid; s=$?; rm -f $WRITABLE/sgid; exit $s"),
+    ("create a program that runs as its owner", Anyone, Python, "
+path = os.environ['WRITABLE'] + '/created'
+os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o4755)); os.unlink(path)"),
+    ("create one without a name", Anyone, Python, "
+os.close(os.open(os.environ['WRITABLE'], os.O_TMPFILE | os.O_WRONLY, 0o4755))"),
+    ("open a file in a way that no filter can see", Anyone, Python, "allowed(libc.syscall(437, -100, b'/etc', None, 0))"),
     ("make a device", Root, Shell, "rm -f $WRITABLE/mem; mknod $WRITABLE/mem c 1 1"),
     // Processes.
     ("see a process of the host", Anyone, Shell, "ls /proc/$VICTIM"),

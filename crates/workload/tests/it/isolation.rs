@@ -308,6 +308,36 @@ async fn a_bound_that_nothing_can_hold_is_refused_unless_it_is_waived() {
 }
 
 #[tokio::test]
+async fn where_a_part_is_forbidden_nothing_starts_and_it_is_named() {
+    // In a user namespace of its own everybody may forbid the next one.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" --sandbox /bin/echo ran";
+    let forbidden = std::process::Command::new("unshare")
+        .args(["-U", "-r", "/bin/sh", "-c", script])
+        .arg(holder())
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&forbidden.stderr);
+    assert!(said.contains("the user namespace is missing here"), "{said}");
+    assert!(forbidden.stdout.is_empty() && !forbidden.status.success());
+}
+
+#[tokio::test]
+async fn the_death_of_the_holder_alone_is_the_end_of_all() {
+    let script = "setsid sh -c 'trap \"\" TERM HUP; sleep 1000' & echo started; exec cat";
+    let (process, mut pipes) = sandboxed::spawn(script, bare()).await;
+    assert_eq!(sh::line(&mut pipes.stdout).await, "started");
+    let holder = process.pid();
+    let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children")).unwrap();
+    let init: u32 = children.trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(holder.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let exit = timeout(LIMIT, process.wait()).await.unwrap();
+    assert_eq!((exit.cause, exit.asked), (Cause::Signalled(libc::SIGKILL), Asked::Nothing));
+    sh::until_gone(&[holder, init]).await;
+}
+
+#[tokio::test]
 async fn no_control_group_is_left() {
     let count = || {
         let out =

@@ -12,17 +12,36 @@ use super::super::plan::Plan;
 use super::super::report::{SetupError, Step};
 use super::super::{Bounds, Part};
 use super::cgroup::{Cgroup, Controller};
+use super::probe;
+use crate::process::os::namespace;
+
+/// Whether a resource limit holds the number of processes. Not for root, but whoever is root in a user namespace need
+/// not be it outside, so that is found out by trying.
+pub(super) fn limit_holds_processes() -> bool {
+    let try_it = || {
+        let none = Rlimit { current: Some(0), maximum: Some(0) };
+        setrlimit(Resource::Nproc, none)?;
+        match namespace::fork() {
+            Err(_) => Ok(()),
+            Ok(None) => namespace::leave(0),
+            Ok(Some(_)) => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+        }
+    };
+    !geteuid().is_root() || probe::apart(try_it).is_ok()
+}
 
 /// Refuses bounds that could not be held.
 pub(super) fn refuse_unenforceable(plan: &Plan, cgroup: &Cgroup) -> Result<(), SetupError> {
-    let is_root = geteuid().is_root();
     let bounds = &plan.bounds;
     let wanted = [
-        (bounds.processes.is_some() && is_root, Controller::Pids, Part::ProcessBound),
-        (bounds.cpu_percent.is_some(), Controller::Cpu, Part::CpuBound),
+        (bounds.processes, Controller::Pids, Part::ProcessBound),
+        (bounds.cpu_percent, Controller::Cpu, Part::CpuBound),
     ];
-    for (is_wanted, controller, part) in wanted {
-        if is_wanted && !cgroup.holds(controller) && !plan.waived.contains(&part) {
+    for (bound, controller, part) in wanted {
+        let is_held = bound.is_none()
+            || cgroup.holds(controller)
+            || (part == Part::ProcessBound && limit_holds_processes());
+        if !is_held && !plan.waived.contains(&part) {
             return Err(Step::Part(part).failed(io::Error::from_raw_os_error(libc::ENOSYS)));
         }
     }

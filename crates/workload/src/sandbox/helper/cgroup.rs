@@ -44,7 +44,7 @@ impl Controller {
     }
 }
 
-/// The directories of one sandbox.
+/// The directories of one sandbox. pid 1 has a copy and ends without dropping it.
 #[derive(Debug, Default)]
 pub(super) struct Cgroup {
     dirs: Vec<Dir>,
@@ -89,13 +89,6 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Removes the directories. To be called when nobody is in them any more.
-    pub(super) fn remove(&self) {
-        for dir in &self.dirs {
-            let _ = fs::remove_dir(&dir.path);
-        }
-    }
-
     fn hold(&mut self, controller: Controller, limit: u64) -> io::Result<()> {
         let place = place(controller).ok_or(io::ErrorKind::NotFound)?;
         let path = place.dir.join(format!("{PREFIX}{}", std::process::id()));
@@ -132,14 +125,21 @@ impl Cgroup {
     }
 }
 
+/// Removes the directories; nobody is in them any more, or never was.
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for dir in &self.dirs {
+            let _ = fs::remove_dir(&dir.path);
+        }
+    }
+}
+
 /// Whether a group for this could be made, found out by making one.
 pub(super) fn can_hold(controller: Controller) -> bool {
     let mut made = Cgroup::default();
     // Far above what is used, far below what a machine has.
     let limit = if controller == Controller::Memory { 1 << 30 } else { 100 };
-    let can = made.hold(controller, limit).is_ok();
-    made.remove();
-    can
+    made.hold(controller, limit).is_ok()
 }
 
 /// The files of a limit, in the order they are written.

@@ -203,8 +203,8 @@ fn own_file_systems(plan: &Plan) -> io::Result<Vec<u64>> {
     own.map(|path| fs::metadata(path).map(|found| found.dev())).collect()
 }
 
-/// Puts a mount where it belongs. Where there is no place yet one is made, but only in these file systems: never in a
-/// directory of the host.
+/// Puts a mount where it belongs. Where there is no place yet one is made, but only in these file systems (all, if none
+/// are given: nothing of the host is in place yet), never in a directory of the host.
 fn place(detached: &Detached, own: &[u64]) -> Result<(), SetupError> {
     let target = &detached.target;
     let failed = |error: io::Error| Step::Place(target.clone()).failed(error);

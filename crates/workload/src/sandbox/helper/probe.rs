@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
-use rustix::process::{WaitOptions, geteuid, waitpid};
+use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::set_no_new_privs;
 
 use super::super::{Finding, Part, Standing};
 use super::cgroup::{Controller, can_hold};
-use super::{identity, mounts, syscalls};
+use super::{bounds, identity, mounts, syscalls};
 use crate::process::os::namespace;
 
 /// What stands in the place of the descriptors.
@@ -29,7 +29,7 @@ fn standing(part: Part) -> Standing {
         Ok(by) => Standing::Enforced { by },
         Err(error) => {
             let what_helps = part.what_helps().to_owned();
-            Standing::Missing { why: error.to_string(), what_helps }
+            Standing::Missing { why: part.reason(error).to_string(), what_helps }
         }
     }
 }
@@ -56,15 +56,14 @@ fn try_part(part: Part) -> io::Result<Option<String>> {
                 if can_hold(Controller::Memory) { "a control group" } else { "a limit for each process" };
             Ok(Some(by.to_owned()))
         }
-        Part::ProcessBound => match (can_hold(Controller::Pids), geteuid().is_root()) {
+        Part::ProcessBound => match (can_hold(Controller::Pids), bounds::limit_holds_processes()) {
             (true, _) => Ok(Some("a control group".to_owned())),
-            (false, false) => Ok(Some("a resource limit".to_owned())),
-            (false, true) => Err(io::Error::other(
-                "no control group can be made, and resource limits on processes do not bind root",
-            )),
+            (false, true) => Ok(Some("a resource limit".to_owned())),
+            // Resource limits on processes do not bind root.
+            (false, false) => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
         },
         Part::CpuBound if can_hold(Controller::Cpu) => Ok(Some("a control group".to_owned())),
-        Part::CpuBound => Err(io::Error::other("no control group with this controller can be made")),
+        Part::CpuBound => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
     }
 }
 
@@ -88,7 +87,7 @@ fn try_seccomp() -> io::Result<()> {
 }
 
 /// Tries something in a child, which ends with it.
-fn apart(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn apart(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let Some(child) = namespace::fork()? else {
         let errno = attempt().map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
         namespace::leave(errno)

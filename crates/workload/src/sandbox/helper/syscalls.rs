@@ -45,7 +45,7 @@ fn refused() -> Result<BpfProgram, Error> {
         let flag = u64::from(namespace.unsigned_abs());
         when(libc::SYS_clone, vec![argument(0, SeccompCmpOp::MaskedEq(flag), flag)?])?;
     }
-    for request in [libc::TIOCSTI, libc::TIOCLINUX] {
+    for request in [TIOCSTI, TIOCLINUX] {
         when(libc::SYS_ioctl, vec![argument(1, SeccompCmpOp::Eq, request)?])?;
     }
     let mut not_a_family = Vec::new();
@@ -60,6 +60,19 @@ fn refused() -> Result<BpfProgram, Error> {
     let not_plain = argument(0, SeccompCmpOp::Ne, 0)?;
     let not_asking = argument(0, SeccompCmpOp::Ne, u64::from(u32::MAX))?;
     when(libc::SYS_personality, vec![not_plain, not_asking])?;
+    for (number, flags, mode) in MODES.iter().chain(MODES_HERE) {
+        for bit in [libc::S_ISUID, libc::S_ISGID].map(u64::from) {
+            let has_bit = || argument(*mode, SeccompCmpOp::MaskedEq(bit), bit);
+            let Some(flags) = flags else {
+                when(*number, vec![has_bit()?])?;
+                continue;
+            };
+            // Without one of these there is no mode, and whatever is in its place means nothing.
+            for creates in [libc::O_CREAT, libc::O_TMPFILE].map(|flag| u64::from(flag.unsigned_abs())) {
+                when(*number, vec![argument(*flags, SeccompCmpOp::MaskedEq(creates), creates)?, has_bit()?])?;
+            }
+        }
+    }
     let errno = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     filter(rules, SeccompAction::Allow, errno)
 }
@@ -68,6 +81,37 @@ fn refused() -> Result<BpfProgram, Error> {
 fn argument(index: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, Error> {
     Ok(SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value)?)
 }
+
+/// Calls that give a file a mode: which argument has flags that say whether there is one, and which is the mode. A file
+/// that runs as its owner or group would be a way out for whoever starts it on the host. openat2(2), whose mode is
+/// behind a pointer, is on no list.
+const MODES: &[(i64, Option<u8>, u8)] = &[
+    (libc::SYS_fchmod, None, 1),
+    (libc::SYS_fchmodat, None, 2),
+    (FCHMODAT2, None, 2),
+    (libc::SYS_mknodat, None, 2),
+    (libc::SYS_openat, Some(2), 3),
+];
+
+/// Of those, the older forms.
+#[cfg(target_arch = "x86_64")]
+const MODES_HERE: &[(i64, Option<u8>, u8)] = &[
+    (libc::SYS_chmod, None, 1),
+    (libc::SYS_creat, None, 1),
+    (libc::SYS_mknod, None, 1),
+    (libc::SYS_open, Some(1), 2),
+];
+
+#[cfg(not(target_arch = "x86_64"))]
+const MODES_HERE: &[(i64, Option<u8>, u8)] = &[];
+
+/// Not in `libc` for every processor; the same number on all.
+const FCHMODAT2: i64 = 452;
+
+/// What puts characters into a terminal's input. Of another type in each C library; `asm-generic/ioctls.h`.
+const TIOCSTI: u64 = 0x5412;
+/// What does so on a virtual console.
+const TIOCLINUX: u64 = 0x541C;
 
 /// Flags of clone(2) that make namespaces.
 const NAMESPACES: [libc::c_int; 7] = [
@@ -117,7 +161,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_fchdir,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
     libc::SYS_fcntl,
@@ -204,10 +248,10 @@ const ALLOWED: &[i64] = &[
     libc::SYS_munlock,
     libc::SYS_munlockall,
     libc::SYS_munmap,
+    libc::SYS_name_to_handle_at,
     libc::SYS_nanosleep,
     libc::SYS_newfstatat,
     libc::SYS_openat,
-    libc::SYS_openat2,
     libc::SYS_personality,
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,
@@ -398,7 +442,6 @@ const REFUSED: &[i64] = &[
     libc::SYS_mount_setattr,
     libc::SYS_move_mount,
     libc::SYS_move_pages,
-    libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
