@@ -22,6 +22,9 @@ pub enum SocketError {
     Foreign { path: PathBuf },
     #[error("{name} did not answer: {reason}")]
     Silent { name: String, reason: String },
+    /// What was asked may have been done.
+    #[error("{} ended the connection before it had answered", path.display())]
+    Ended { path: PathBuf },
 }
 
 impl SocketError {
@@ -139,7 +142,7 @@ pub(crate) async fn ask(
     };
     match timeout(patience, asking).await {
         Ok(Ok(answered)) => Ok(Some(answered)),
-        Ok(Err(error)) => Err(SocketError::silent(path, &error)),
+        Ok(Err(_)) => Err(SocketError::Ended { path: path.to_owned() }),
         Err(_) => Err(SocketError::silent(path, &"it took too long")),
     }
 }

@@ -1,7 +1,7 @@
 //! `skep daemon`, and how the other commands reach it.
 
 use anyhow::Context;
-use manager::daemon::client::{AskError, DaemonClient};
+use manager::daemon::client::{AskError, DaemonClient, Launch};
 use manager::daemon::{self, Ended};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::signals::StopSignals;
 use crate::surroundings;
 
 /// What makes skep the daemon.
-const BE_IT: [&str; 2] = ["daemon", "run"];
+const BE_IT: &[&str] = &["daemon", "run"];
 
 pub(crate) fn run(args: &DaemonArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     match args.command {
@@ -34,9 +34,10 @@ pub(crate) fn run(args: &DaemonArgs, printer: &Printer) -> anyhow::Result<Outcom
 /// It cannot be started, or those of the question.
 pub(super) fn ask<T>(question: impl AsyncFnOnce(DaemonClient) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let folders = dirs::folders()?;
-    let skep = std::env::current_exe().context("skep cannot find its own program file")?;
+    let program = std::env::current_exe().context("skep cannot find its own program file")?;
+    let launch = Launch { program, args: BE_IT };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { question(DaemonClient::started(&folders, &skep, &BE_IT).await?).await })
+    runtime.block_on(async { question(DaemonClient::started(folders, launch).await?).await })
 }
 
 fn be_it() -> anyhow::Result<Outcome> {
@@ -66,7 +67,7 @@ fn leave_the_terminal() {
 }
 
 fn status(format: OutputFormat, printer: &Printer) -> anyhow::Result<Outcome> {
-    let client = DaemonClient::new(&dirs::folders()?);
+    let client = DaemonClient::running(dirs::folders()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(client.view()) {
         Err(AskError::NotRunning) => {
@@ -88,7 +89,7 @@ fn status(format: OutputFormat, printer: &Printer) -> anyhow::Result<Outcome> {
 }
 
 fn stop(printer: &Printer) -> anyhow::Result<Outcome> {
-    let client = DaemonClient::new(&dirs::folders()?);
+    let client = DaemonClient::running(dirs::folders()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(client.stop()) {
         Err(AskError::NotRunning) => printer.say("the daemon does not run"),

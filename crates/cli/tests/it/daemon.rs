@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::mcp::Session;
 
@@ -47,7 +49,7 @@ async fn a_server_is_run_listed_stopped_started_and_removed() {
     );
     // The session outlives that, too.
     session.connection = testkit::Connection::open(&session.address).await.unwrap();
-    session.call("echo", json!({"text": "x"})).await.unwrap();
+    session.call("echo", json!({"message": "x"})).await.unwrap();
 
     home.skep(&["rm", "example"]).ok();
     assert!(home.find("example").is_none());
@@ -122,7 +124,7 @@ async fn a_killed_daemon_takes_its_servers_along_and_the_next_one_brings_them_ba
     home.run(&["example", "--name", "other"]);
     home.skep(&["stop", "other"]).ok();
     let mut session = Session::open(&url).await.unwrap();
-    session.call("echo", json!({"text": "x"})).await.unwrap();
+    session.call("echo", json!({"message": "x"})).await.unwrap();
     home.kill_daemon().await;
     // As after a reboot: nothing runs, and sockets are gone.
     until("its servers are dead", || home.processes().is_empty()).await;
@@ -133,7 +135,7 @@ async fn a_killed_daemon_takes_its_servers_along_and_the_next_one_brings_them_ba
     assert_eq!(home.find("other").unwrap()["status"], "stopped");
     let id = session.id.clone();
     session.connection = testkit::Connection::open(&session.address).await.unwrap();
-    assert_eq!(session.call("echo", json!({"text": "y"})).await.unwrap(), "y");
+    assert!(session.call("echo", json!({"message": "y"})).await.unwrap().contains('y'));
     assert_eq!(session.id, id);
 }
 
@@ -148,26 +150,24 @@ async fn a_daemon_that_is_killed_at_any_moment_leaves_what_the_next_one_repairs(
             2 => vec!["stop", name],
             _ => vec!["rm", name],
         };
-        let (mut command, pid) = (home.command(&args), home.daemon());
-        let (mut command, pid) = (
-            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap(),
-            pid,
-        );
+        let pid = home.daemon();
+        let mut command = home.command(&args);
+        let mut command = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(chance.u64(..60)));
         if let Some(pid) = pid.or_else(|| home.daemon()) {
-            let _ = rustix::process::kill_process(
-                rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
-                rustix::process::Signal::KILL,
-            );
+            let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
+            until("the daemon is dead", || !is_alive(pid)).await;
         }
         command.wait().unwrap();
-        // The next command finds everything readable, and nothing in between.
+        // The next command finds everything readable: what was begun is finished, or as before.
         let views = home.list(&["--all"]);
         for view in views {
             let status = view["status"].as_str().unwrap();
-            assert!(["running", "starting", "stopped"].contains(&status), "round {round}: {view}");
+            assert!(!["error", "unhealthy", "unknown"].contains(&status), "round {round}: {view}");
         }
     }
+    let is_settled = |view: &Value| ["running", "stopped"].contains(&view["status"].as_str().unwrap());
+    until("what was begun is finished", || home.list(&["--all"]).iter().all(is_settled)).await;
     for name in ["one", "two", "three"] {
         if home.find(name).is_some() {
             home.skep(&["rm", name]).ok();
@@ -199,7 +199,7 @@ async fn commands_at_once_end_in_what_one_order_of_them_explains() {
                 _ => vec!["rm", name],
             };
             let mut command = home.command(&args);
-            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
             (name, args[0], command.spawn().unwrap())
         })
         .collect();
@@ -299,7 +299,7 @@ async fn logs_are_shown_followed_and_pruned() {
     assert!(home.skep(&["logs", "talks", "-t"]).ok().starts_with("20"));
     assert!(home.skep(&["logs", "--proxy", "talks"]).ok().contains("status=running"));
     let mut command = home.command(&["logs", "--follow", "--tail", "0", "talks"]);
-    command.stderr(std::process::Stdio::null());
+    command.stderr(Stdio::null());
     let mut following = testkit::Program::start(command).unwrap();
     // Another session's process says the same again.
     let url = home.find("talks").unwrap()["url"].as_str().unwrap().to_owned();

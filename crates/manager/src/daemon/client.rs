@@ -23,11 +23,22 @@ const LONG_PATIENCE: Duration = Duration::from_secs(300);
 /// How long it may take to begin to listen.
 const TO_LISTEN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// A process that was killed needs a moment until its sockets are closed.
+const AFTER_AN_END: Duration = Duration::from_millis(50);
 
 /// A daemon that can be asked.
 #[derive(Clone, Debug)]
 pub struct DaemonClient {
-    socket: PathBuf,
+    folders: Folders,
+    /// How it is started.
+    launch: Option<Launch>,
+}
+
+/// The program and the arguments that make it the daemon.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub program: PathBuf,
+    pub args: &'static [&'static str],
 }
 
 /// Why the daemon did not do something.
@@ -44,32 +55,39 @@ pub enum AskError {
 }
 
 impl DaemonClient {
-    /// The daemon of these folders, whether it runs or not.
+    /// The daemon of these folders, if it runs.
     #[must_use]
-    pub fn new(folders: &Folders) -> Self {
-        Self { socket: folders.socket() }
+    pub fn running(folders: Folders) -> Self {
+        Self { folders, launch: None }
     }
 
-    /// The daemon of these folders, started if it does not run: `skep` with the arguments that make it one.
+    /// The daemon of these folders, which is started if it does not run.
     ///
     /// # Errors
     /// It does not run and cannot be started.
-    pub async fn started(folders: &Folders, skep: &Path, args: &[&str]) -> Result<Self, AskError> {
-        let client = Self::new(folders);
-        if socket::connect(&client.socket).await?.is_some() {
-            return Ok(client);
+    pub async fn started(folders: Folders, launch: Launch) -> Result<Self, AskError> {
+        let client = Self { folders, launch: Some(launch) };
+        client.start_daemon().await?;
+        Ok(client)
+    }
+
+    async fn start_daemon(&self) -> Result<(), AskError> {
+        let socket = self.folders.socket();
+        if socket::connect(&socket).await?.is_some() {
+            return Ok(());
         }
-        let (log, complaints) = (folders.daemon_log(), folders.daemon_complaints());
+        let launch = self.launch.as_ref().ok_or(AskError::NotRunning)?;
+        let (log, complaints) = (self.folders.daemon_log(), self.folders.daemon_complaints());
         let failed = |reason: String| AskError::NotStarted {
             reason,
             complaints: complaints.clone(),
             log: log.clone(),
         };
-        let mut daemon = spawn(skep, args, &complaints).map_err(|error| failed(error.to_string()))?;
+        let mut daemon = spawn(launch, &complaints).map_err(|error| failed(error.to_string()))?;
         let deadline = Instant::now() + TO_LISTEN;
         while Instant::now() < deadline {
-            if socket::connect(&client.socket).await?.is_some() {
-                return Ok(client);
+            if socket::connect(&socket).await?.is_some() {
+                return Ok(());
             }
             // Where another command started one at the same time, ours ends well.
             if let Ok(Some(status)) = daemon.try_wait()
@@ -96,7 +114,7 @@ impl DaemonClient {
     /// [`AskError`].
     pub async fn stop(&self) -> Result<(), AskError> {
         self.send(Method::POST, "/v1/daemon/stop", Bytes::new(), PATIENCE).await?;
-        while socket::connect(&self.socket).await?.is_some() {
+        while socket::connect(&self.folders.socket()).await?.is_some() {
             sleep(LOOK_EVERY).await;
         }
         Ok(())
@@ -186,12 +204,16 @@ impl DaemonClient {
         body: Bytes,
         patience: Duration,
     ) -> Result<Bytes, AskError> {
-        let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
-        let request =
-            request.body(Full::new(body)).map_err(|error| SocketError::silent(&self.socket, &error))?;
-        let Some((status, text)) = socket::ask(&self.socket, request, patience).await? else {
-            return Err(AskError::NotRunning);
-        };
+        let mut answered = self.try_send(&method, path, body.clone(), patience).await;
+        // It was killed while it was asked. What only reads is asked of the next one.
+        if let Err(AskError::Socket(SocketError::Ended { .. })) = answered
+            && method == Method::GET
+        {
+            sleep(AFTER_AN_END).await;
+            self.start_daemon().await?;
+            answered = self.try_send(&method, path, body, patience).await;
+        }
+        let (status, text) = answered?;
         if status.is_success() {
             return Ok(text);
         }
@@ -204,12 +226,25 @@ impl DaemonClient {
         }
     }
 
+    async fn try_send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), AskError> {
+        let socket = self.folders.socket();
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
+        let request = request.body(Full::new(body)).map_err(|error| SocketError::silent(&socket, &error))?;
+        socket::ask(&socket, request, patience).await?.ok_or(AskError::NotRunning)
+    }
+
     fn of_another_version(&self, reason: &impl ToString) -> AskError {
         let reason = reason.to_string();
         let advice = format!(
             "it is of another version ({reason}): `skep daemon stop`, and the next command starts this one"
         );
-        SocketError::silent(&self.socket, &advice).into()
+        SocketError::silent(&self.folders.socket(), &advice).into()
     }
 }
 
@@ -219,15 +254,15 @@ fn path(name: &str, what: &str) -> String {
 }
 
 /// Starts it as a process that no terminal and no parent takes along. What it says before it has a log goes to a file.
-fn spawn(skep: &Path, args: &[&str], complaints: &Path) -> std::io::Result<std::process::Child> {
+fn spawn(Launch { program, args }: &Launch, complaints: &Path) -> std::io::Result<std::process::Child> {
     if let Some(folder) = complaints.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(complaints)?;
     // That of the last one; two that are started at once share it.
     file.set_len(0)?;
-    let mut command = Command::new(skep);
-    command.args(args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+    let mut command = Command::new(program);
+    command.args(*args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     command.spawn()
 }
 
