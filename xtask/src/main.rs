@@ -1,6 +1,7 @@
 //! What is longer than a line: tests with all they need, the official conformance suite, benchmarks, and the tidy test.
 //!
-//! `cargo xtask help` lists them.
+//! `cargo xtask help` lists them. `SKEP_TEST_BINARY` names the `skep` that they and the tests from outside try, relative to
+//! the workspace; without it, they build one. `cargo xtask test` sets the variables that name what it has installed.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "it measures real programs")]
