@@ -13,6 +13,7 @@ mod bridge;
 mod commands;
 mod harness;
 mod lifecycle;
+mod places;
 mod proxy;
 mod recovery;
 mod refusals;
