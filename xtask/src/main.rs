@@ -33,7 +33,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Check what the compiler does not see
     Tidy,
-    /// Kill servers, proxies and Redis at random under clients that work, and check what they were told
+    /// Kill servers, proxies and Redis at random and cut them off from each other, under clients that work, and check what
+    /// those were told
     Chaos(chaos::ChaosArgs),
     /// Measure the proxy and the bridge against direct calls, nginx and other peers
     Bench(bench::BenchArgs),
