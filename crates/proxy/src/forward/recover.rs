@@ -377,11 +377,14 @@ impl Forward {
             // The claim ran out meanwhile, and somebody else was faster: theirs is the place, ours is one too many.
             self.say_farewell_later(Farewell { instance, backend_session: place.backend_session.clone() });
             return match self.config.store.get(session.id).await {
-                Ok(Some(Kept::Lives(newer))) if newer.claims.epoch > session.backend.place().epoch => {
-                    session.backend.move_to(self.place_of(&newer.claims));
+                // It may have been heard of, and followed, while we asked.
+                Ok(Some(Kept::Lives(newer))) => {
+                    self.moved_elsewhere(session, &newer);
                     Event::Overtaken
                 }
-                _ => Event::Failed("it was ended elsewhere".to_owned()),
+                Ok(Some(Kept::Ended)) => Event::Ended,
+                Ok(None) => Event::Failed("the store has lost it meanwhile".to_owned()),
+                Err(error) => Event::Failed(error.to_string()),
             };
         }
         let left = Farewell::to(&session.backend);

@@ -62,6 +62,8 @@ pub(crate) enum Event {
     Published,
     /// Another replica has rebuilt the session meanwhile.
     Overtaken,
+    /// Its client has ended it at another replica meanwhile.
+    Ended,
 }
 
 /// How it ended.
@@ -139,9 +141,14 @@ impl Rebuild {
                 self.ask()
             }
             (State::Asking, Event::Taken) => self.ask(),
-            (State::Opening | State::Telling | State::Asking, Event::Failed(why)) => self.failed(why, now),
+            (State::Opening | State::Telling | State::Asking | State::Publishing, Event::Failed(why)) => {
+                self.failed(why, now)
+            }
             (State::Publishing, Event::Published) => self.end(Verdict::Rebuilt),
             (State::Publishing, Event::Overtaken) => self.end(Verdict::Overtaken),
+            (State::Publishing, Event::Ended) => {
+                self.end(Verdict::Incompatible("it was ended elsewhere".to_owned()))
+            }
             (state, event) => self.end(Verdict::Unreachable(format!("{event:?} while {state:?}"))),
         }
     }
@@ -261,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_published_is_tried_again_or_has_ended() {
+        let (mut machine, now) = rebuild(10);
+        for _ in 0..2 {
+            machine.on(Event::Lost, now);
+            machine.on(Event::Opened(agreed("a")), now);
+            (0..3).for_each(|_| drop(machine.on(Event::Taken, now)));
+            assert!(matches!(machine.on(Event::Failed("the store is away".into()), now), Effect::Pause(_)));
+        }
+        machine.on(Event::Rested, now);
+        machine.on(Event::Opened(agreed("a")), now);
+        (0..3).for_each(|_| drop(machine.on(Event::Taken, now)));
+        assert!(matches!(machine.on(Event::Ended, now), Effect::End(Verdict::Incompatible(_))));
+    }
+
+    #[test]
     fn pauses_grow_to_a_second_and_end_with_the_time() {
         let (mut machine, mut now) = rebuild(10);
         let (begun, mut pauses) = (now, Vec::new());
@@ -292,6 +314,7 @@ mod tests {
             Just(Event::Exhausted),
             Just(Event::Published),
             Just(Event::Overtaken),
+            Just(Event::Ended),
         ]
     }
 
