@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::cast::Cast;
 
@@ -62,9 +62,10 @@ impl Nemesis {
     }
 
     pub(super) async fn take_redis_away(&mut self, cast: &mut Cast) -> anyhow::Result<()> {
+        sleep_until(self.redis_cut_until).await;
         let away = Duration::from_millis(500) + self.a_while(Duration::from_millis(1500));
         cast.restart_redis(away).await?;
-        self.spared_until = self.redis_cut_until.max(Instant::now()) + REFILL;
+        self.spared_until = Instant::now() + REFILL;
         Ok(())
     }
 
@@ -77,7 +78,10 @@ impl Nemesis {
             0..18 => cast.kill_proxy(self.proxy()).await,
             18 | 19 => cast.rotate_keys().await,
             20..24 => cast.stop_proxy(self.proxy(), self.a_while(Duration::from_secs(4))).await,
-            24..26 => cast.stop_redis(self.a_while(Duration::from_secs(4))).await,
+            // One thing at a time: together they would keep the store away for longer than a session is waited for.
+            24..26 if now > self.redis_cut_until.max(self.spared_until) => {
+                cast.stop_redis(self.a_while(Duration::from_secs(4))).await
+            }
             26..32 if several => {
                 let one = self.instance();
                 cast.swap_instances(one, (one + 1) % self.instances).await
