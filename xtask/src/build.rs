@@ -15,8 +15,12 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |path| root().join(path))
 }
 
-/// Builds `skep` with a profile and gives its path.
+/// The `skep` that `SKEP_TEST_BINARY` names, or else one built with a profile.
 pub(crate) fn skep(profile: &str) -> anyhow::Result<PathBuf> {
+    if let Some(binary) = testkit::program::binary() {
+        ensure!(binary.is_file(), "SKEP_TEST_BINARY: {} is no file", binary.display());
+        return Ok(binary);
+    }
     cargo(&["build", "--package", "cli", "--bin", "skep", "--profile", profile])?;
     let folder = if profile == "dev" { "debug" } else { profile };
     let path = target().join(folder).join("skep");

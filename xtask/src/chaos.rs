@@ -3,27 +3,30 @@
 //!
 //! Instances of the example server, several `skep proxy` that share a Redis, and clients whose every call is a line in a
 //! journal that outlives the servers. A nemesis kills and stops instances, lets them come back at each other's addresses,
-//! kills and stops proxies, rotates their keys, stops Redis and takes it away with all that is in it. The checker compares
-//! what clients were told with what the journal says was done, and sees to it that a session lives in one place.
+//! kills and stops proxies, rotates their keys, stops Redis and takes it away with all that is in it, gives an instance's
+//! address to another server, and lets packets be lost between them. The checker compares what clients were told with what
+//! the journal says was done, and sees to it that a session lives in one place.
 
 mod cast;
 mod check;
 mod clients;
+mod nemesis;
+mod network;
+mod role;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
-use fastrand::Rng;
+use anyhow::{bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use crate::build;
 use cast::Cast;
-use check::{History, Report};
-
-/// Proxies are spared for so long after Redis has lost everything: where the only process that knows a session dies in
-/// that time, nobody can know it.
-const REFILL: Duration = Duration::from_secs(5);
+use check::Report;
+use nemesis::Nemesis;
+use network::Network;
 
 /// Arguments of `cargo xtask chaos`.
 #[derive(Debug, clap::Args)]
@@ -49,6 +52,10 @@ pub(crate) struct ChaosArgs {
     /// The nemesis acts this often, in milliseconds, on average
     #[arg(long, default_value_t = 500)]
     every: u64,
+    /// Whether packets are lost too, between network namespaces that only root can make; where they cannot be made, the run
+    /// says so and goes on without
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    partitions: bool,
     /// Where chance begins; printed, so that a run can be had again as far as the machine allows
     #[arg(long)]
     seed: Option<u64>,
@@ -65,6 +72,7 @@ impl ChaosArgs {
             proxies: 2,
             sessions: 10,
             every: 400,
+            partitions: true,
             seed: None,
         }
     }
@@ -80,49 +88,62 @@ pub(crate) fn run(args: &ChaosArgs) -> anyhow::Result<()> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let seed = args.seed.unwrap_or(since.as_secs());
     println!("seed {seed}");
+    // Outlives the runtime, and with it all that runs in it.
+    let network = lay_network(args);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(play(args, &binary, seed))?;
+    let report = runtime.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            report = play(args, &binary, seed, network.clone()) => report,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("told to stop"),
+        }
+    })?;
     println!("{report}");
     ensure!(report.is_clean(), "promises were broken (seed {seed})");
     Ok(())
 }
 
-async fn play(args: &ChaosArgs, binary: &std::path::Path, seed: u64) -> anyhow::Result<Report> {
-    let mut cast = Cast::start(binary, args.instances, args.proxies)?;
+/// A spot for each process, where that can be had.
+fn lay_network(args: &ChaosArgs) -> Option<Arc<Network>> {
+    if !args.partitions {
+        return None;
+    }
+    match Network::lay(args.instances + args.proxies + 1) {
+        Ok(network) => Some(Arc::new(network)),
+        Err(why) => {
+            println!("without partitions: {why:#}");
+            None
+        }
+    }
+}
+
+async fn play(
+    args: &ChaosArgs,
+    binary: &Path,
+    seed: u64,
+    network: Option<Arc<Network>>,
+) -> anyhow::Result<Report> {
+    let mut cast = Cast::start(binary, args.instances, args.proxies, network)?;
     let end = Instant::now() + Duration::from_secs_f64(args.seconds);
     let clients = clients::start(&cast.urls(), args.sessions, seed, end).await?;
-    let mut dice = Rng::with_seed(!seed);
+    let mut nemesis = Nemesis::new(seed, args.every, args.instances, args.proxies);
     let begun = Instant::now();
-    let (mut redis_restarts, mut spared_until) = (0, begun);
+    let mut redis_restarts = 0;
     while Instant::now() < end {
-        sleep(Duration::from_millis(args.every / 2 + dice.u64(..args.every))).await;
+        sleep(nemesis.rest()).await;
         let passed = begun.elapsed().as_secs_f64() / args.seconds;
         if passed > f64::from(redis_restarts + 1) / 3.0 && redis_restarts < 2 {
             redis_restarts += 1;
-            cast.restart_redis(Duration::from_millis(500 + dice.u64(..1500))).await?;
-            spared_until = Instant::now() + REFILL;
-            continue;
+            nemesis.take_redis_away(&mut cast).await?;
+        } else {
+            nemesis.act(&mut cast).await?;
         }
-        let mut a_while = |most: u64| Duration::from_millis(dice.u64(..most));
-        let (short, medium, long) = (a_while(args.every), a_while(1000), a_while(4000));
-        let spared = Instant::now() < spared_until;
-        match dice.u64(..200) {
-            0..20 if spared => {}
-            0..18 => cast.kill_proxy(dice.usize(..args.proxies)).await?,
-            18 | 19 => cast.rotate_keys().await?,
-            20..24 => cast.stop_proxy(dice.usize(..args.proxies), long).await?,
-            24..26 => cast.stop_redis(long).await?,
-            26..32 if args.instances > 1 => {
-                let one = dice.usize(..args.instances);
-                cast.swap_instances(one, (one + 1) % args.instances).await?;
-            }
-            32..44 => cast.stop_instance(dice.usize(..args.instances), medium).await?,
-            _ => cast.kill_instance(dice.usize(..args.instances), short).await?,
-        }
+        cast.healed()?;
     }
-    let history: History = clients.finish().await?;
-    let journal = cast.journal()?;
-    let report = check::check(history, &journal, cast.deeds());
+    let history = clients.finish().await?;
+    let report = check::check(history, &cast.journal()?, &cast.strange_journal()?, cast.deeds());
     if !report.is_clean() {
         println!("logs: {}", cast.keep_logs().display());
     }

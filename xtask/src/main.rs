@@ -1,6 +1,7 @@
 //! What is longer than a line: tests with all they need, the official conformance suite, benchmarks, and the tidy test.
 //!
-//! `cargo xtask help` lists them.
+//! `cargo xtask help` lists them. `SKEP_TEST_BINARY` names the `skep` that they and the tests from outside try, relative to
+//! the workspace; without it, they build one. `cargo xtask test` sets the variables that name what it has installed.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "it measures real programs")]
@@ -32,7 +33,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Check what the compiler does not see
     Tidy,
-    /// Kill servers, proxies and Redis at random under clients that work, and check what they were told
+    /// Kill servers, proxies and Redis at random and cut them off from each other, under clients that work, and check what
+    /// those were told
     Chaos(chaos::ChaosArgs),
     /// Measure the proxy and the bridge against direct calls, nginx and other peers
     Bench(bench::BenchArgs),

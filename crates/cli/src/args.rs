@@ -132,6 +132,12 @@ pub(crate) struct ExampleArgs {
     /// What the `whoami` tool says, to tell instances apart
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
+    /// What it calls itself in the handshake, to be another server
+    #[arg(long, default_value = "skep-example", value_name = "NAME")]
+    pub(crate) server_name: String,
+    /// A host name accepted in `Host` besides those of this machine (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "HOST")]
+    pub(crate) allowed_hosts: Vec<String>,
     /// Threads that serve HTTP
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: usize,

@@ -10,6 +10,8 @@ use crate::journal::Journal;
 pub struct ExampleConfig {
     /// The name that `whoami` gives; random where there is none. Tells instances of one server apart.
     pub instance: Option<String>,
+    /// What it calls itself in the handshake. A client takes servers of different names for different servers.
+    pub server_name: String,
     /// Threads that serve HTTP, each with its own runtime. 0 or 1: the caller's runtime serves.
     pub workers: usize,
     /// A session that nobody uses for this long is forgotten.
@@ -31,6 +33,7 @@ impl Default for ExampleConfig {
     fn default() -> Self {
         Self {
             instance: None,
+            server_name: "skep-example".to_owned(),
             workers: 1,
             session_idle: Duration::from_secs(30 * 60),
             max_sessions: 100_000,

@@ -35,7 +35,7 @@ fn route(call: &Call) -> Result<Work, Outcome> {
         Method::CompletionComplete => completion::complete(call).map(Work::Done),
         Method::LoggingSetLevel => set_level(call).map(Work::Done),
         Method::Ping => done(Members::default()),
-        Method::ServerDiscover => done(handshake::discovered()),
+        Method::ServerDiscover => done(handshake::discovered(&call.server.config.server_name)),
         Method::SubscriptionsListen => listen::listen(call),
         Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => tasks::handle(call).map(Work::Done),
         _ => Err(method_not_found(call)),

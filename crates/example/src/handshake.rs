@@ -27,27 +27,27 @@ pub(crate) fn negotiate(message: &Message) -> Result<Negotiated, Outcome> {
 }
 
 /// The result of `initialize`.
-pub(crate) fn initialized(revision: Revision) -> Members {
+pub(crate) fn initialized(name: &str, revision: Revision) -> Members {
     Members::of(&json!({
         "protocolVersion": revision.as_str(),
         "capabilities": capabilities(revision),
-        "serverInfo": server_info(),
+        "serverInfo": server_info(name),
         "instructions": INSTRUCTIONS,
     }))
 }
 
 /// The result of `server/discover`.
-pub(crate) fn discovered() -> Members {
+pub(crate) fn discovered(name: &str) -> Members {
     Members::of(&json!({
         "supportedVersions": [Revision::V2026_07_28.as_str()],
         "capabilities": capabilities(Revision::V2026_07_28),
         "instructions": INSTRUCTIONS,
-        "_meta": {meta_key::SERVER_INFO: server_info()},
+        "_meta": {meta_key::SERVER_INFO: server_info(name)},
     }))
 }
 
-fn server_info() -> Value {
-    json!({"name": "skep-example", "version": env!("CARGO_PKG_VERSION")})
+fn server_info(name: &str) -> Value {
+    json!({"name": name, "version": env!("CARGO_PKG_VERSION")})
 }
 
 fn capabilities(revision: Revision) -> Value {

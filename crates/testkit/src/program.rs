@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -11,6 +12,14 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// A program that does not say what it should within this has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The `skep` that is to be tried, where `SKEP_TEST_BINARY` names one; relative to the workspace. Without it, tests and
+/// chores take what cargo has built.
+#[must_use]
+pub fn binary() -> Option<PathBuf> {
+    let named = std::env::var_os("SKEP_TEST_BINARY").filter(|named| !named.is_empty())?;
+    Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(named))
+}
 
 /// A running program.
 #[derive(Debug)]

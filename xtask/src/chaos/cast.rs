@@ -3,170 +3,125 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::Signal;
 use tempfile::TempDir;
-use testkit::Program;
-use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// How often it is tried whether something listens, and how many times.
-const LOOK: Duration = Duration::from_millis(10);
-const LOOKS: usize = 1000;
+use super::network::{Cut, Network, Spot};
+use super::role::Role;
 
 /// The keys that all proxies have in the beginning: the one of zeros.
 const FIRST_KEY: char = 'A';
 
-/// A process that can be had again at the same port.
-struct Role {
-    /// Of a name.
-    command: Box<dyn Fn(&str) -> Command>,
-    name: String,
-    port: u16,
-    program: Option<Program>,
-}
-
-impl Role {
-    fn new(name: String, port: u16, command: impl Fn(&str) -> Command + 'static) -> Self {
-        Self { command: Box::new(command), name, port, program: None }
-    }
-
-    fn start(&mut self) -> anyhow::Result<()> {
-        self.program = Some(Program::start((self.command)(&self.name))?);
-        Ok(())
-    }
-
-    fn kill(&mut self) -> anyhow::Result<()> {
-        self.signal(Signal::KILL)?;
-        if let Some(mut program) = self.program.take() {
-            program.wait(Duration::from_secs(10))?;
-        }
-        Ok(())
-    }
-
-    /// Lets it do nothing for a while.
-    async fn pause(&self, time: Duration) -> anyhow::Result<()> {
-        self.signal(Signal::STOP)?;
-        sleep(time).await;
-        self.signal(Signal::CONT)
-    }
-
-    async fn listens(&self) -> anyhow::Result<()> {
-        for _ in 0..LOOKS {
-            if TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
-                return Ok(());
-            }
-            sleep(LOOK).await;
-        }
-        anyhow::bail!("nothing listens at port {}", self.port)
-    }
-
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        self.program.as_ref().context("it runs")?.signal(signal)
-    }
-
-    /// Kills it without warning, and starts it again a while later.
-    async fn replace(&mut self, away: Duration) -> anyhow::Result<()> {
-        self.kill()?;
-        sleep(away).await;
-        self.start()?;
-        self.listens().await
-    }
-}
-
-/// All of them.
+/// All of them. Instances are at the first spots, then the proxies, then Redis.
 pub(super) struct Cast {
     instances: Vec<Role>,
+    /// At the address of each instance, another server, which does not run.
+    strangers: Vec<Role>,
     proxies: Vec<Role>,
     redis: Role,
     folder: TempDir,
     deeds: BTreeMap<&'static str, usize>,
     /// Each of one letter; the first seals.
     keys: Vec<char>,
+    network: Option<Arc<Network>>,
+    healing: JoinSet<anyhow::Result<()>>,
+    /// An instance that nobody reaches, and until when.
+    cut_off: Option<(usize, Instant)>,
 }
 
 impl Cast {
-    pub(super) fn start(binary: &Path, instances: usize, proxies: usize) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        binary: &Path,
+        instances: usize,
+        proxies: usize,
+        network: Option<Arc<Network>>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let keys = folder.path().join("keys");
-        std::fs::write(&keys, key_line(FIRST_KEY))?;
-        let (binary, journal) = (binary.to_owned(), folder.path().join("journal"));
-        std::fs::write(&journal, "")?;
-        let redis_port = free_port()?;
-        let place = folder.path().to_owned();
-        let redis = Role::new("redis".to_owned(), redis_port, move |_| {
-            let mut command = quiet("redis-server");
-            command.args(["--port", &redis_port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
-            command.arg(&place);
-            command
-        });
-        let ports = (0..instances).map(|_| free_port()).collect::<anyhow::Result<Vec<_>>>()?;
-        let instances = ports.iter().enumerate().map(|(number, &port)| {
-            let (binary, journal) = (binary.clone(), journal.clone());
-            Role::new(number.to_string(), port, move |name| {
-                let mut command = quiet(&binary);
-                command.args(["example", "--http", &format!("127.0.0.1:{port}"), "--instance"]);
-                command.arg(name).arg("--journal").arg(&journal);
-                command
-            })
-        });
-        let instances = instances.collect();
-        let targets: Vec<String> = ports.iter().map(|port| format!("http://127.0.0.1:{port}/mcp")).collect();
-        let mut roles = Vec::new();
-        for number in 0..proxies {
-            let log = folder.path().join(format!("proxy-{number}.log"));
-            let (binary, keys, targets, port) = (binary.clone(), keys.clone(), targets.clone(), free_port()?);
-            roles.push(Role::new(number.to_string(), port, move |_| {
-                let mut command = proxy(&binary, &keys, &targets, port, redis_port);
-                let log = std::fs::File::options().create(true).append(true).open(&log);
-                if let Ok(log) = log {
-                    command.stderr(log);
-                }
-                command
-            }));
+        std::fs::write(folder.path().join("keys"), key_line(FIRST_KEY))?;
+        for journal in ["journal", "strange"] {
+            std::fs::write(folder.path().join(journal), "")?;
         }
-        let deeds = BTreeMap::new();
-        let mut cast = Self { instances, proxies: roles, redis, folder, deeds, keys: vec![FIRST_KEY] };
+        let spot = |number: usize| network.as_ref().map_or_else(Spot::local, |net| net.spots[number].clone());
+        let ports = (0..instances).map(|_| free_port()).collect::<anyhow::Result<Vec<_>>>()?;
+        let each = |own: bool| {
+            let all = ports.iter().enumerate();
+            all.map(|(number, &port)| instance(binary, folder.path(), &spot(number), (number, port), own))
+                .collect()
+        };
+        let (instances, strangers): (Vec<Role>, Vec<Role>) = (each(true), each(false));
+        let redis = redis(folder.path(), &spot(instances.len() + proxies))?;
+        let targets: Vec<String> = instances.iter().map(|role| format!("http://{}/mcp", role.at)).collect();
+        let new =
+            |number| proxy(binary, folder.path(), &spot(instances.len() + number), number, &targets, &redis);
+        let proxies = (0..proxies).map(new).collect::<anyhow::Result<Vec<_>>>()?;
+        let (deeds, keys, healing) = (BTreeMap::new(), vec![FIRST_KEY], JoinSet::new());
+        let mut cast = Self {
+            instances,
+            strangers,
+            proxies,
+            redis,
+            folder,
+            deeds,
+            keys,
+            network,
+            healing,
+            cut_off: None,
+        };
         cast.redis.start()?;
         for role in cast.instances.iter_mut().chain(&mut cast.proxies) {
             role.start()?;
-            role.program.as_mut().context("it was started")?.url()?;
+            role.wait_for_url()?;
         }
         Ok(cast)
     }
 
     pub(super) fn urls(&self) -> Vec<String> {
-        self.proxies.iter().map(|proxy| format!("http://127.0.0.1:{}/mcp", proxy.port)).collect()
+        self.proxies.iter().map(|proxy| format!("http://{}/mcp", proxy.at)).collect()
+    }
+
+    fn count(&mut self, deed: &'static str) {
+        *self.deeds.entry(deed).or_default() += 1;
     }
 
     pub(super) async fn kill_instance(&mut self, which: usize, away: Duration) -> anyhow::Result<()> {
-        *self.deeds.entry("instances killed").or_default() += 1;
-        self.instances[which].replace(away).await
+        self.count("instances killed");
+        self.instances[which].replace(away).await?;
+        self.is_back(which).await
+    }
+
+    /// Waits for an instance, unless nobody could see it.
+    async fn is_back(&self, which: usize) -> anyhow::Result<()> {
+        match self.cut_off {
+            Some((one, until)) if one == which && Instant::now() < until => Ok(()),
+            _ => self.instances[which].listens().await,
+        }
     }
 
     pub(super) async fn stop_instance(&mut self, which: usize, time: Duration) -> anyhow::Result<()> {
-        *self.deeds.entry("instances stopped for a while").or_default() += 1;
+        self.count("instances stopped for a while");
         self.instances[which].pause(time).await
     }
 
     /// A replica that does nothing for longer than its claims last: it must not believe afterwards that nobody else did.
     pub(super) async fn stop_proxy(&mut self, which: usize, time: Duration) -> anyhow::Result<()> {
-        *self.deeds.entry("proxies stopped for a while").or_default() += 1;
+        self.count("proxies stopped for a while");
         self.proxies[which].pause(time).await
     }
 
     /// A store that does not answer, and has lost nothing.
     pub(super) async fn stop_redis(&mut self, time: Duration) -> anyhow::Result<()> {
-        *self.deeds.entry("times Redis was stopped for a while").or_default() += 1;
+        self.count("times Redis was stopped for a while");
         self.redis.pause(time).await
     }
 
     /// Two instances are killed, and each comes back at the address of the other.
     pub(super) async fn swap_instances(&mut self, one: usize, other: usize) -> anyhow::Result<()> {
-        *self.deeds.entry("times two instances changed addresses").or_default() += 1;
+        self.count("times two instances changed addresses");
         let names = (self.instances[one].name.clone(), self.instances[other].name.clone());
         (self.instances[other].name, self.instances[one].name) = names;
         for which in [one, other] {
@@ -174,14 +129,62 @@ impl Cast {
         }
         for which in [one, other] {
             self.instances[which].start()?;
-            self.instances[which].listens().await?;
+            self.is_back(which).await?;
         }
+        Ok(())
+    }
+
+    /// An instance is killed, and for a while another server has its address.
+    pub(super) async fn lend_address(&mut self, which: usize, time: Duration) -> anyhow::Result<()> {
+        self.count("times another server had an instance's address");
+        self.instances[which].kill()?;
+        self.strangers[which].start()?;
+        sleep(time).await;
+        self.strangers[which].kill()?;
+        self.instances[which].start()?;
+        self.is_back(which).await
+    }
+
+    /// Whether packets can be lost.
+    pub(super) fn can_be_cut(&self) -> bool {
+        self.network.is_some()
+    }
+
+    /// A proxy does not reach an instance.
+    pub(super) fn cut_instance(&mut self, which: usize, proxy: usize, time: Duration) -> anyhow::Result<()> {
+        self.count("times a proxy was cut off from an instance");
+        self.cut(Cut::Between(which, self.instances.len() + proxy), time)
+    }
+
+    /// Nobody reaches an instance.
+    pub(super) fn cut_instance_off(&mut self, which: usize, time: Duration) -> anyhow::Result<()> {
+        self.count("times an instance was cut off from everyone");
+        self.cut_off = Some((which, Instant::now() + time));
+        self.cut(Cut::Off(which), time)
+    }
+
+    /// A proxy does not reach Redis.
+    pub(super) fn cut_redis(&mut self, proxy: usize, time: Duration) -> anyhow::Result<()> {
+        self.count("times a proxy was cut off from Redis");
+        let instances = self.instances.len();
+        self.cut(Cut::Between(instances + proxy, instances + self.proxies.len()), time)
+    }
+
+    /// Loses packets from now on, and no longer than this, whatever else is done meanwhile.
+    fn cut(&mut self, cut: Cut, time: Duration) -> anyhow::Result<()> {
+        let network = Arc::clone(self.network.as_ref().context("there is a network")?);
+        let until = Instant::now() + time;
+        network.cut(cut)?;
+        self.healing.spawn(async move {
+            sleep_until(until).await;
+            network.heal(cut)
+        });
         Ok(())
     }
 
     /// A new key seals from now on: first all proxies learn to open with it, one after the other, then to seal.
     pub(super) async fn rotate_keys(&mut self) -> anyhow::Result<()> {
-        *self.deeds.entry("times session keys were rotated").or_default() += 1;
+        self.count("times session keys were rotated");
         let count = u32::try_from(self.deeds["times session keys were rotated"])?;
         let new = char::from_u32(u32::from(FIRST_KEY) + count % 26).context("a letter")?;
         self.keys.retain(|key| *key != new);
@@ -201,19 +204,34 @@ impl Cast {
     }
 
     pub(super) async fn kill_proxy(&mut self, which: usize) -> anyhow::Result<()> {
-        *self.deeds.entry("proxies killed").or_default() += 1;
-        self.proxies[which].replace(Duration::ZERO).await
+        self.count("proxies killed");
+        self.proxies[which].replace(Duration::ZERO).await?;
+        self.proxies[which].listens().await
     }
 
     /// Takes Redis away, and all that is in it.
     pub(super) async fn restart_redis(&mut self, away: Duration) -> anyhow::Result<()> {
-        *self.deeds.entry("times Redis lost everything").or_default() += 1;
-        self.redis.replace(away).await
+        self.count("times Redis lost everything");
+        self.redis.replace(away).await?;
+        self.redis.listens().await
     }
 
     /// What was carried out, a line each.
     pub(super) fn journal(&self) -> anyhow::Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join("journal"))?)
+    }
+
+    /// What other servers have carried out.
+    pub(super) fn strange_journal(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join("strange"))?)
+    }
+
+    /// What could not be healed; all that was cut is, or was to be.
+    pub(super) fn healed(&mut self) -> anyhow::Result<()> {
+        while let Some(healed) = self.healing.try_join_next() {
+            healed??;
+        }
+        Ok(())
     }
 
     /// Leaves what the proxies logged for somebody to read, and says where.
@@ -226,27 +244,60 @@ impl Cast {
     }
 }
 
-fn proxy(binary: &Path, keys: &PathBuf, targets: &[String], port: u16, redis_port: u16) -> Command {
-    let mut command = quiet(binary);
-    command.args(["proxy", "chaos", "--format", "json", "--port", &port.to_string()]);
-    command.arg("--store").arg(format!("redis://127.0.0.1:{redis_port}"));
-    command.arg("--session-key-file").arg(keys);
-    for target in targets {
-        command.args(["--target-uri", target]);
-    }
-    command
+/// An instance of the backend, or another server at its address.
+fn instance(binary: &Path, folder: &Path, spot: &Spot, (number, port): (usize, u16), own: bool) -> Role {
+    let (server, journal) = if own { ("skep-example", "journal") } else { ("stranger", "strange") };
+    let (binary, journal, there) = (binary.to_owned(), folder.join(journal), spot.clone());
+    Role::new(number.to_string(), spot.address, port, move |name| {
+        let mut command = there.command(&binary);
+        let address = there.address.to_string();
+        command.args(["example", "--http", &format!("{address}:{port}"), "--allowed-hosts", &address]);
+        command.args(["--instance", name, "--server-name", server]).arg("--journal").arg(&journal);
+        command
+    })
+}
+
+fn redis(folder: &Path, spot: &Spot) -> anyhow::Result<Role> {
+    let (folder, there, port) = (folder.to_owned(), spot.clone(), free_port()?);
+    Ok(Role::new("redis".to_owned(), spot.address, port, move |_| {
+        let mut command = there.command("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", &there.address.to_string()]);
+        // Without a password it serves its own machine only, unless it is told that the network is safe: it is ours.
+        command.args(["--protected-mode", "no", "--save", "", "--dir"]).arg(&folder);
+        command
+    }))
+}
+
+fn proxy(
+    binary: &Path,
+    folder: &Path,
+    spot: &Spot,
+    number: usize,
+    targets: &[String],
+    redis: &Role,
+) -> anyhow::Result<Role> {
+    let (binary, there, targets, port) = (binary.to_owned(), spot.clone(), targets.to_vec(), free_port()?);
+    let (store, keys) = (format!("redis://{}", redis.at), folder.join("keys"));
+    let log = folder.join(format!("proxy-{number}.log"));
+    Ok(Role::new(number.to_string(), spot.address, port, move |_| {
+        let mut command = there.command(&binary);
+        command.args(["proxy", "chaos", "--format", "json", "--host", &there.address.to_string()]);
+        command.args(["--port", &port.to_string(), "--store", &store]);
+        command.arg("--session-key-file").arg(&keys);
+        for target in &targets {
+            command.args(["--target-uri", target]);
+        }
+        if let Ok(log) = std::fs::File::options().create(true).append(true).open(&log) {
+            command.stderr(log);
+        }
+        command
+    }))
 }
 
 /// 32 bytes in base64.
 fn key_line(letter: char) -> String {
     // The last letter of 32 bytes has two bits to spare, which are none.
     format!("{}A=\n", letter.to_string().repeat(42))
-}
-
-fn quiet(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(program);
-    command.stdin(Stdio::null()).stderr(Stdio::null());
-    command
 }
 
 fn free_port() -> anyhow::Result<u16> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
+use testkit::wire::PATIENCE;
 
 /// What a client was told of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,11 +72,17 @@ impl Report {
     }
 }
 
-/// Compares what was told with what was done.
-pub(super) fn check(history: History, journal: &str, deeds: &BTreeMap<&'static str, usize>) -> Report {
+/// Compares what was told with what was done, by the backend and by others.
+pub(super) fn check(
+    history: History,
+    journal: &str,
+    strange: &str,
+    deeds: &BTreeMap<&'static str, usize>,
+) -> Report {
     let mut done: HashMap<&str, usize> = HashMap::new();
     journal.lines().for_each(|line| *done.entry(line).or_default() += 1);
     let mut broken = history.broken;
+    broken.extend(strange.lines().map(|id| format!("{id} was carried out by another server")));
     for (id, times) in &done {
         if *times > 1 {
             broken.push(format!("{id} was carried out {times} times"));
@@ -92,6 +99,9 @@ pub(super) fn check(history: History, journal: &str, deeds: &BTreeMap<&'static s
             Told::Unknown => {
                 unknown += 1;
                 unknown_but_done += usize::from(there);
+            }
+            Told::Nothing if call.took >= PATIENCE => {
+                broken.push(format!("{} was told nothing for {:.0?}", call.id, call.took));
             }
             Told::Nothing => nothing += 1,
             Told::Done | Told::Untrue(_) => {}
@@ -152,8 +162,19 @@ mod tests {
             (Told::Nothing, "a\na", true, false),
         ] {
             let history = History { calls: vec![call("a", acts, told.clone())], broken: Vec::new() };
-            assert_eq!(check(history, journal, &BTreeMap::new()).is_clean(), clean, "{told:?} {journal:?}");
+            let report = check(history, journal, "", &BTreeMap::new());
+            assert_eq!(report.is_clean(), clean, "{told:?} {journal:?}");
         }
+    }
+
+    #[test]
+    fn what_hangs_and_what_others_did_is_seen() {
+        let stuck = Call { took: PATIENCE, ..call("a", true, Told::Nothing) };
+        let history = || History { calls: vec![call("b", true, Told::Nothing)], broken: Vec::new() };
+        assert!(check(history(), "", "", &BTreeMap::new()).is_clean());
+        assert!(!check(history(), "", "b", &BTreeMap::new()).is_clean());
+        let history = History { calls: vec![stuck], broken: Vec::new() };
+        assert!(!check(history, "", "", &BTreeMap::new()).is_clean());
     }
 
     #[test]

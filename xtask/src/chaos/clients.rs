@@ -17,6 +17,9 @@ use super::check::{Call, History, Told};
 /// what a stopped one sleeps.
 const AT_ONE_WITHIN: Duration = Duration::from_secs(12);
 
+/// Answers that took longer than this together are not of one time.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// All clients of a run.
 pub(super) struct Clients(JoinSet<anyhow::Result<History>>);
 
@@ -68,11 +71,10 @@ impl Auditor {
         let (mut history, mut differ_since) = (History::default(), None);
         while Instant::now() < self.end {
             sleep(Duration::from_millis(300)).await;
-            let mut homes = BTreeSet::new();
-            for url in &self.urls {
-                homes.extend(self.home(url).await);
-            }
-            if homes.len() < 2 {
+            let begun = Instant::now();
+            let homes = self.homes().await;
+            // Answers of different times say nothing of one.
+            if homes.len() < 2 || begun.elapsed() > AT_ONCE {
                 differ_since = None;
                 continue;
             }
@@ -89,12 +91,21 @@ impl Auditor {
         Ok(history)
     }
 
-    /// What a proxy says; `None` where it is not there, or its instance was lost.
-    async fn home(&self, url: &str) -> Option<String> {
-        let (address, path) = split_url(url).ok()?;
-        let mut session = self.session.take(Connection::open(&address).await.ok()?, address, path);
-        session.call("whoami", json!({})).await.ok()
+    /// What all proxies say, asked at the same time.
+    async fn homes(&self) -> BTreeSet<String> {
+        let mut asked = JoinSet::new();
+        for url in &self.urls {
+            asked.spawn(home(self.session.clone(), url.clone()));
+        }
+        asked.join_all().await.into_iter().flatten().collect()
     }
+}
+
+/// What a proxy says; `None` where it is not there, or its instance was lost.
+async fn home(session: Seat, url: String) -> Option<String> {
+    let (address, path) = split_url(&url).ok()?;
+    let mut session = session.take(Connection::open(&address).await.ok()?, address, path);
+    session.call("whoami", json!({})).await.ok()
 }
 
 struct Client {

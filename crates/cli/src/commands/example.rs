@@ -19,6 +19,8 @@ pub(crate) fn run(args: &ExampleArgs, printer: &Printer) -> anyhow::Result<Outco
     let config = ExampleConfig {
         journal: journal.transpose()?,
         instance: args.instance.clone(),
+        server_name: args.server_name.clone(),
+        allowed_hosts: args.allowed_hosts.clone(),
         workers: args.workers,
         session_idle: args.session_idle,
         ..ExampleConfig::default()

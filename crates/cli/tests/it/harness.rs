@@ -11,7 +11,8 @@ use testkit::{Connection, Program, mcp};
 
 /// A `skep` with these arguments, its files in a folder of the tests.
 pub(crate) fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    let binary = testkit::program::binary().unwrap_or_else(|| env!("CARGO_BIN_EXE_skep").into());
+    let mut command = Command::new(binary);
     command.args(args).env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
     command
 }

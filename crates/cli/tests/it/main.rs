@@ -16,6 +16,7 @@ mod harness;
 mod home;
 mod isolation;
 mod lifecycle;
+mod places;
 mod proxy;
 mod recovery;
 mod refusals;

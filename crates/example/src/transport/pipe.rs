@@ -128,7 +128,7 @@ impl Pipe {
         let outcome = match handshake::negotiate(message) {
             Err(outcome) => outcome,
             Ok(negotiated) => {
-                let members = handshake::initialized(negotiated.revision);
+                let members = handshake::initialized(&self.server.config.server_name, negotiated.revision);
                 let session = Session::new(negotiated, self.over.child_token());
                 if let Some(before) = self.session.lock().replace(session) {
                     before.end();

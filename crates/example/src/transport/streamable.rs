@@ -88,7 +88,7 @@ fn initialize(server: &Arc<Server>, message: &Message, wanted: Wanted) -> Respon
         Ok(negotiated) => negotiated,
         Err(outcome) => return finished(form.answer(Work::Done(outcome)), wanted),
     };
-    let members = handshake::initialized(negotiated.revision);
+    let members = handshake::initialized(&server.config.server_name, negotiated.revision);
     let session = Session::new(negotiated, server.stopping.child_token());
     session.use_at(server.now());
     let name = HeaderValue::from_str(&session.id.to_string()).expect("hexadecimal digits are a header value");

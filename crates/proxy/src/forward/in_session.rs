@@ -69,7 +69,7 @@ impl Forward {
             {
                 outgoing.request.fields.push(&headers::LAST_EVENT_ID, &id);
             }
-            let sent = match &place.instance {
+            let sent = match session.backend.reachable(&place) {
                 Some(instance) => self.send(pool, instance, &outgoing).await,
                 None => Err(Failure::NoInstance { backend: self.config.name.clone() }),
             };
@@ -81,7 +81,6 @@ impl Forward {
                     }
                     (_, true) => (Loss::MemoryLost, Failure::UnknownSession),
                 },
-                Err(failure @ Failure::NoInstance { .. }) => (Loss::InstanceGone, failure),
                 Err(failure) => match Loss::of_failure(&failure) {
                     Some(loss) => (loss, failure),
                     None => {

@@ -436,7 +436,7 @@ impl Link {
     ) -> Result<(StatusCode, Option<Box<UpstreamBody>>), Failure> {
         let place = self.session.backend.place();
         let name = &self.forward.config.name;
-        let Some(instance) = &place.instance else {
+        let Some(instance) = self.session.backend.reachable(&place) else {
             return Err(Failure::NoInstance { backend: name.clone() });
         };
         request.fields.push(&headers::SESSION_ID, &place.backend_session);
@@ -457,7 +457,7 @@ impl Link {
     async fn send_again(&self) -> Result<Mended, Failure> {
         let place = self.session.backend.place();
         let name = &self.forward.config.name;
-        let Some(instance) = &place.instance else {
+        let Some(instance) = self.session.backend.reachable(&place) else {
             return Err(Failure::NoInstance { backend: name.clone() });
         };
         let mut outgoing = self.outgoing.clone();

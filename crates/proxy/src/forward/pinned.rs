@@ -88,6 +88,22 @@ impl Pinned {
         self.place.load_full()
     }
 
+    /// The instance that its requests may go to. `None` where it is not known here any more, or another server has its
+    /// address.
+    pub(super) fn reachable<'a>(&self, place: &'a Place) -> Option<&'a Arc<Instance>> {
+        place
+            .instance
+            .as_ref()
+            .filter(|instance| !instance.health.is_another() || !self.is_strange_to(instance))
+    }
+
+    /// Whether the server that was met at the address of an instance is not this session's.
+    fn is_strange_to(&self, instance: &Instance) -> bool {
+        let kept = self.kept.lock();
+        let agreed = kept.remembered.as_ref().and_then(|remembered| remembered.agreed.as_ref());
+        agreed.is_some_and(|agreed| instance.health.is_another_than(agreed.server()))
+    }
+
     /// Ends when the session has moved after this call.
     pub(super) fn moved(&self) -> tokio::sync::futures::OwnedNotified {
         Arc::clone(&self.moved).notified_owned()

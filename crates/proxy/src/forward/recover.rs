@@ -1,7 +1,7 @@
 //! Carries out what [`crate::recovery`] decides: one flight per session, on a task of its own, so that a client that goes
 //! away meanwhile leaves nothing half done.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,7 +217,7 @@ impl Forward {
     /// Whether the instance still has the session: then only a connection was lost.
     async fn lives(&self, pool: &Arc<Pool>, session: &PinnedSession, voice: &Voice) -> bool {
         let place = session.backend.place();
-        let Some(instance) = &place.instance else { return false };
+        let Some(instance) = session.backend.reachable(&place) else { return false };
         let ping = bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":"skep-ping","method":"ping"}"#);
         let asked = self.post_own(pool, instance, voice, Some(&place.backend_session), ping, PROBE).await;
         asked.is_ok_and(|answer| answer.status.is_success())
@@ -232,12 +232,13 @@ impl Forward {
     ) -> Verdict {
         let mut machine = Rebuild::new(remembered, Instant::now() + BUDGET);
         let (mut choices, mut opened): (VecDeque<Arc<Instance>>, Option<Opened>) = Default::default();
+        let mut passed = HashSet::new();
         let mut effect = machine.on(Event::Lost, Instant::now());
         loop {
             let event = match effect {
                 Effect::Open => {
                     if choices.is_empty() {
-                        choices = self.config.instances.choices().collect();
+                        choices = self.choices_but(&passed);
                     }
                     let next = choices.pop_front();
                     // One that hangs is not waited for as long as there are others.
@@ -266,6 +267,16 @@ impl Forward {
                     let _ = self.config.store.claim(session.id, CLAIM).await;
                     Event::Rested
                 }
+                Effect::Pass => {
+                    if let Some(other) = opened.take() {
+                        passed.insert(other.instance.id);
+                        self.pass(other, remembered);
+                    }
+                    match self.choices_but(&passed).is_empty() {
+                        true => Event::Exhausted,
+                        false => Event::Rested,
+                    }
+                }
                 Effect::Publish => match opened.take() {
                     Some(new) => self.publish(session, new, remembered).await,
                     None => Event::Failed("nothing was opened".to_owned()),
@@ -277,6 +288,22 @@ impl Forward {
             };
             effect = machine.on(event, Instant::now());
         }
+    }
+
+    fn choices_but(&self, passed: &HashSet<u64>) -> VecDeque<Arc<Instance>> {
+        self.config.instances.choices().filter(|instance| !passed.contains(&instance.id)).collect()
+    }
+
+    /// What was opened is no place for the session. Another server at the address of an instance is remembered as one: it
+    /// gets nothing more of those whose sessions the instance held.
+    fn pass(&self, other: Opened, remembered: &Remembered) {
+        if let Some((was, is)) = remembered.agreed.as_ref().zip(other.agreed.as_ref())
+            && was.server() != is.server()
+        {
+            other.instance.health.met_another(is.server());
+            tracing::warn!(backend.address = %other.instance.address, "another server is at the address of an instance");
+        }
+        self.give_up(Some(other));
     }
 
     async fn open(
@@ -299,6 +326,11 @@ impl Forward {
         let backend_session =
             answer.session.ok_or_else(|| format!("{} began no session", instance.address))?;
         let agreed = answer.message.as_ref().and_then(Agreed::read).map(Arc::new);
+        if let Some((was, is)) = remembered.agreed.as_ref().zip(agreed.as_ref())
+            && was.server() == is.server()
+        {
+            instance.health.met_itself();
+        }
         Ok(Opened { instance, backend_session, agreed })
     }
 
@@ -345,11 +377,14 @@ impl Forward {
             // The claim ran out meanwhile, and somebody else was faster: theirs is the place, ours is one too many.
             self.say_farewell_later(Farewell { instance, backend_session: place.backend_session.clone() });
             return match self.config.store.get(session.id).await {
-                Ok(Some(Kept::Lives(newer))) if newer.claims.epoch > session.backend.place().epoch => {
-                    session.backend.move_to(self.place_of(&newer.claims));
+                // It may have been heard of, and followed, while we asked.
+                Ok(Some(Kept::Lives(newer))) => {
+                    self.moved_elsewhere(session, &newer);
                     Event::Overtaken
                 }
-                _ => Event::Failed("it was ended elsewhere".to_owned()),
+                Ok(Some(Kept::Ended)) => Event::Ended,
+                Ok(None) => Event::Failed("the store has lost it meanwhile".to_owned()),
+                Err(error) => Event::Failed(error.to_string()),
             };
         }
         let left = Farewell::to(&session.backend);

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Failures in a row that eject an instance. One that cannot be reached at all has failed this often at once.
@@ -13,6 +14,9 @@ const EJECTED_AFTER: u32 = 3;
 /// For how long: the first time, and at most.
 const FIRST_EJECTION: Duration = Duration::from_secs(1);
 const LONGEST_EJECTION: Duration = Duration::from_secs(30);
+
+/// For how long the address of an instance is taken for another server's, where one was met there.
+const ANOTHER_FOR: Duration = Duration::from_secs(30);
 
 /// What is known of one instance.
 #[derive(Debug)]
@@ -26,6 +30,9 @@ pub(crate) struct Health {
     asked: AtomicBool,
     /// It does not answer when it is asked.
     down: AtomicBool,
+    /// Another server is at its address, of this name. Milliseconds since `start`.
+    another_until: AtomicU64,
+    met: Mutex<String>,
 }
 
 /// How a request failed, as far as that is the instance's doing.
@@ -48,6 +55,8 @@ impl Health {
             ejected_until: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             down: AtomicBool::new(false),
+            another_until: AtomicU64::new(0),
+            met: Mutex::default(),
         }
     }
 
@@ -88,9 +97,35 @@ impl Health {
         goes_down && !self.down.swap(true, Ordering::Relaxed)
     }
 
+    /// A server of another name has answered at its address. What that answers otherwise does not change it.
+    pub(crate) fn met_another(&self, name: &str) {
+        name.clone_into(&mut self.met.lock());
+        let until = self.now() + u64::try_from(ANOTHER_FOR.as_millis()).unwrap_or(u64::MAX);
+        self.another_until.store(until, Ordering::Relaxed);
+    }
+
+    /// It has said that it is the server it was.
+    pub(crate) fn met_itself(&self) {
+        self.another_until.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it is not the server of this name any more: no session of that lives there, and nothing of one is sent there.
+    pub(crate) fn is_another_than(&self, name: &str) -> bool {
+        self.is_another() && *self.met.lock() != name
+    }
+
+    /// Whether another server was at its address of late.
+    pub(crate) fn is_another(&self) -> bool {
+        match self.another_until.load(Ordering::Relaxed) {
+            // Of every request: the clock is not read where nothing was ever seen.
+            0 => false,
+            until => self.now() < until,
+        }
+    }
+
     /// Whether others are to be tried first.
     pub(crate) fn is_ejected(&self) -> bool {
-        self.is_down() || self.now() < self.ejected_until.load(Ordering::Relaxed)
+        self.is_down() || self.is_another() || self.now() < self.ejected_until.load(Ordering::Relaxed)
     }
 
     /// Whether it was asked and does not answer: what waits for it waits in vain.
@@ -145,5 +180,20 @@ mod tests {
         assert!(health.is_down() && health.is_ejected());
         assert!(!health.answers(true));
         assert!(!health.is_down() && !health.is_ejected() && health.is_asked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_another_server_has_is_left_alone_whatever_that_answers() {
+        let health = Health::new();
+        health.met_another("b");
+        health.answers(true);
+        health.succeeded();
+        assert!(health.is_another_than("a") && health.is_ejected());
+        assert!(!health.is_another_than("b"), "its own sessions are its own");
+        tokio::time::advance(ANOTHER_FOR).await;
+        assert!(!health.is_another() && !health.is_ejected(), "but not for ever: it may have left");
+        health.met_another("b");
+        health.met_itself();
+        assert!(!health.is_another());
     }
 }

@@ -21,7 +21,7 @@ impl Loss {
     /// Reads a failure to get an answer; `None` where it says nothing about the session.
     pub(crate) fn of_failure(failure: &Failure) -> Option<Self> {
         match failure {
-            Failure::Unreachable { .. } => Some(Self::InstanceGone),
+            Failure::NoInstance { .. } | Failure::Unreachable { .. } => Some(Self::InstanceGone),
             Failure::Lost { .. } => Some(Self::Unclear),
             _ => None,
         }

@@ -6,8 +6,9 @@
 //!         ▼                                                      │
 //!   Opening ── opened ──▶ Telling ── told ──▶ Asking ── all ──▶ Publishing ── published ──▶ Rebuilt
 //!      │         │                                                   │
-//!      │         └─ another server, version or less ──▶ Incompatible └─ somebody was faster ──▶ Overtaken
-//!      └─ out of time ──▶ Unreachable
+//!      │         └─ another server, version or less: passed by;     └─ somebody was faster ──▶ Overtaken
+//!      │            nobody else is there ──▶ Incompatible
+//!      └─ out of time ──▶ Unreachable, or Incompatible where such a server was met
 //! ```
 
 use std::collections::VecDeque;
@@ -34,6 +35,9 @@ pub(crate) enum Effect {
     Ask(Bytes),
     /// Give up what was opened, if anything, and report after this long.
     Pause(Duration),
+    /// Give up what was opened and leave that instance alone: the client cannot go on there. Report whether there is
+    /// another.
+    Pass,
     /// Make the new place the session's, under the next epoch.
     Publish,
     /// It is over.
@@ -51,11 +55,15 @@ pub(crate) enum Event {
     Taken,
     /// It did not work with this instance; why.
     Failed(String),
-    /// The pause is over.
+    /// The pause is over; or one was passed by, and there is another.
     Rested,
+    /// All instances that are there were passed by.
+    Exhausted,
     Published,
     /// Another replica has rebuilt the session meanwhile.
     Overtaken,
+    /// Its client has ended it at another replica meanwhile.
+    Ended,
 }
 
 /// How it ended.
@@ -88,6 +96,8 @@ pub(crate) struct Rebuild {
     left: VecDeque<Bytes>,
     deadline: Instant,
     attempts: u32,
+    /// Why the client cannot go on at an instance that was passed by.
+    passed: Option<String>,
 }
 
 impl Rebuild {
@@ -100,6 +110,7 @@ impl Rebuild {
             left: VecDeque::new(),
             deadline,
             attempts: 0,
+            passed: None,
         }
     }
 
@@ -111,21 +122,33 @@ impl Rebuild {
             (State::Opening, Event::Opened(now_agreed)) => match (&self.agreed, &now_agreed) {
                 (Some(was), Some(is)) => match was.goes_on_as(is) {
                     Ok(()) => self.opened(),
-                    Err(why) => self.end(Verdict::Incompatible(why)),
+                    Err(why) => {
+                        self.passed = Some(why);
+                        Effect::Pass
+                    }
                 },
                 // What was agreed is not known, or what is offered now cannot be read.
                 (Some(_), None) => self.failed("its answer to initialize cannot be read".to_owned(), now),
                 (None, _) => self.opened(),
             },
+            (State::Opening, Event::Exhausted) => {
+                let why = self.passed.take().unwrap_or_else(|| "the backend has no instance".to_owned());
+                self.end(Verdict::Incompatible(why))
+            }
             (State::Telling, Event::Taken) => {
                 self.state = State::Asking;
                 self.left = self.requests.iter().cloned().collect();
                 self.ask()
             }
             (State::Asking, Event::Taken) => self.ask(),
-            (State::Opening | State::Telling | State::Asking, Event::Failed(why)) => self.failed(why, now),
+            (State::Opening | State::Telling | State::Asking | State::Publishing, Event::Failed(why)) => {
+                self.failed(why, now)
+            }
             (State::Publishing, Event::Published) => self.end(Verdict::Rebuilt),
             (State::Publishing, Event::Overtaken) => self.end(Verdict::Overtaken),
+            (State::Publishing, Event::Ended) => {
+                self.end(Verdict::Incompatible("it was ended elsewhere".to_owned()))
+            }
             (state, event) => self.end(Verdict::Unreachable(format!("{event:?} while {state:?}"))),
         }
     }
@@ -148,7 +171,9 @@ impl Rebuild {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.attempts.min(16)).min(LONGEST_PAUSE);
         self.attempts += 1;
         if now + pause > self.deadline {
-            return self.end(Verdict::Unreachable(why));
+            // Its client can begin again with the server that is there.
+            let incompatible = self.passed.take().map(Verdict::Incompatible);
+            return self.end(incompatible.unwrap_or(Verdict::Unreachable(why)));
         }
         Effect::Pause(pause)
     }
@@ -216,13 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn another_server_ends_the_session() {
+    fn another_server_is_passed_by_and_ends_the_session_where_it_is_all_there_is() {
         let (mut machine, now) = rebuild(10);
         machine.on(Event::Lost, now);
-        let Effect::End(Verdict::Incompatible(why)) = machine.on(Event::Opened(agreed("b")), now) else {
-            panic!("it is another server")
-        };
-        assert!(why.contains("\"a\" became \"b\""), "{why}");
+        assert_eq!(machine.on(Event::Opened(agreed("b")), now), Effect::Pass);
+        assert_eq!(machine.on(Event::Rested, now), Effect::Open);
+        assert_eq!(machine.on(Event::Opened(agreed("a")), now), Effect::Tell, "a true one is there too");
+        for last in [Event::Exhausted, Event::Failed("refused".into())] {
+            let (mut machine, now) = rebuild(0);
+            machine.on(Event::Lost, now);
+            assert_eq!(machine.on(Event::Opened(agreed("b")), now), Effect::Pass);
+            let Effect::End(Verdict::Incompatible(why)) = machine.on(last, now) else {
+                panic!("its client is to begin again")
+            };
+            assert!(why.contains("\"a\" became \"b\""), "{why}");
+        }
     }
 
     #[test]
@@ -232,6 +265,21 @@ mod tests {
         machine.on(Event::Opened(agreed("a")), now);
         (0..3).for_each(|_| drop(machine.on(Event::Taken, now)));
         assert_eq!(machine.on(Event::Overtaken, now), Effect::End(Verdict::Overtaken));
+    }
+
+    #[test]
+    fn what_cannot_be_published_is_tried_again_or_has_ended() {
+        let (mut machine, now) = rebuild(10);
+        for _ in 0..2 {
+            machine.on(Event::Lost, now);
+            machine.on(Event::Opened(agreed("a")), now);
+            (0..3).for_each(|_| drop(machine.on(Event::Taken, now)));
+            assert!(matches!(machine.on(Event::Failed("the store is away".into()), now), Effect::Pause(_)));
+        }
+        machine.on(Event::Rested, now);
+        machine.on(Event::Opened(agreed("a")), now);
+        (0..3).for_each(|_| drop(machine.on(Event::Taken, now)));
+        assert!(matches!(machine.on(Event::Ended, now), Effect::End(Verdict::Incompatible(_))));
     }
 
     #[test]
@@ -263,8 +311,10 @@ mod tests {
             Just(Event::Taken),
             Just(Event::Failed("x".into())),
             Just(Event::Rested),
+            Just(Event::Exhausted),
             Just(Event::Published),
             Just(Event::Overtaken),
+            Just(Event::Ended),
         ]
     }
 
@@ -279,7 +329,7 @@ mod tests {
                     Effect::Open => said.clear(),
                     Effect::Tell => said.push(Bytes::from_static(b"initialized")),
                     Effect::Ask(text) => said.push(text),
-                    Effect::Pause(_) => said.clear(),
+                    Effect::Pause(_) | Effect::Pass => said.clear(),
                     Effect::Publish => prop_assert_eq!(said.len(), 3),
                     Effect::End(verdict) => {
                         prop_assert!(verdict != Verdict::Rebuilt || said.len() == 3);

@@ -98,6 +98,11 @@ impl Agreed {
         Ok(())
     }
 
+    /// What the server called itself.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// The change notices that the client was told to expect: the new instance may list other things.
     pub(crate) fn change_notices(&self) -> impl Iterator<Item = &'static str> {
         let told =

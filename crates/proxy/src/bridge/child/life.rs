@@ -232,6 +232,11 @@ impl Child {
                     sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                     Event::Rested
                 }
+                // The next process would be the same.
+                Effect::Pass => {
+                    opened = None;
+                    Event::Exhausted
+                }
                 Effect::Publish => match opened.take() {
                     Some(new) => {
                         let channel = self.go_on_with(new, revival);
