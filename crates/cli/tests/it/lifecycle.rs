@@ -16,6 +16,10 @@ fn a_command_that_cannot_start_says_why() {
         (&["run", "--foreground", "--", "/no/such/file"], &["no program at /no/such/file"]),
         (
             &["run", "--foreground", "--cwd", "/no/such/folder", "--", "cat"],
+            &["/no/such/folder does not exist"],
+        ),
+        (
+            &["run", "--foreground", "--isolation", "none", "--cwd", "/no/such/folder", "--", "cat"],
             &["/no/such/folder", "cannot be entered"],
         ),
         (
@@ -26,6 +30,8 @@ fn a_command_that_cannot_start_says_why() {
             &[
                 "run",
                 "--foreground",
+                "--isolation",
+                "none",
                 "--transport",
                 "streamable-http",
                 "--target-port",

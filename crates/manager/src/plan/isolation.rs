@@ -28,9 +28,9 @@ pub enum IsolationError {
     Network(String),
     #[error("permission_profile: {0:?} is not a path, and cannot be shown to a process")]
     Resource(String),
-    #[error("permission_profile.{0}")]
-    Egress(#[from] BadEgress),
-    #[error("the isolation cannot be built: {0}")]
+    #[error("permission_profile: {0}")]
+    Egress(BadEgress),
+    #[error(transparent)]
     Sandbox(#[from] BadSandbox),
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
@@ -113,7 +113,8 @@ fn network(profile: &Profile, isolated: bool) -> Result<(Network, Option<EgressP
         allow_host: said(outbound.allow_host.iter().map(|rule| rule.as_str().to_owned()).collect()),
         allow_port: Some(ports).filter(|ports| !ports.is_empty()),
         insecure_allow_all: outbound.insecure_allow_all,
-    })?;
+    });
+    let policy = policy.map_err(IsolationError::Egress)?;
     Ok((Network::Egress, Some(policy)))
 }
 
