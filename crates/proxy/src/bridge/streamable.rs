@@ -9,11 +9,11 @@ use model::PrincipalDigest;
 
 use super::answer::{self, Accepts, Asked, at_once, not_acceptable};
 use super::child::{Attendance, First, Submitted, Takes};
-use super::events::Cursor;
 use super::streams::Format;
 use super::{Bridge, Front, Mode, Served, Starting};
 use crate::body::Body;
 use crate::call::Call;
+use crate::events::Cursor;
 use crate::failure::{Failure, json_answer, refused};
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::{Opened, Session};
