@@ -47,7 +47,7 @@ pub(crate) struct Entry {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Missed {
     pub events: Vec<Bytes>,
-    /// The log does not have the first of them any more.
+    /// The log does not have all of them.
     pub gap: bool,
     /// Nothing comes behind them.
     pub over: bool,
@@ -77,10 +77,11 @@ impl EventLog {
 
     /// What came after the cursor on its stream.
     pub(crate) fn after(&self, cursor: Cursor) -> Missed {
-        let mut missed = Missed::default();
+        let (mut missed, mut seen) = (Missed::default(), cursor.event);
         for Entry { at, event, last } in &self.entries {
             if at.stream == cursor.stream && at.event > cursor.event {
-                missed.gap |= missed.events.is_empty() && at.event - cursor.event > 1;
+                missed.gap |= at.event - seen > 1;
+                seen = at.event;
                 missed.over = *last;
                 missed.events.push(event.clone());
             }

@@ -1,6 +1,8 @@
 //! Events where they stand: a text of whole events cut into blocks, without copying, so that an event can be passed on
 //! under another id and otherwise as it came.
 
+use std::fmt::{Display, Write};
+
 use bytes::{Buf, Bytes, BytesMut};
 
 /// One event, or what else stands before a blank line: comments, a `retry` of its own, nothing.
@@ -41,8 +43,9 @@ impl Block {
     }
 
     /// Writes it with this id in place of its own.
-    pub fn write_as(&self, out: &mut BytesMut, id: &[u8]) {
-        super::field(out, b"id: ", id);
+    pub fn write_as(&self, out: &mut BytesMut, id: impl Display) {
+        // Memory does not refuse to be written to.
+        let _ = writeln!(out, "id: {id}");
         if self.id.is_none() {
             out.extend_from_slice(&self.text);
             return;
@@ -143,7 +146,7 @@ mod tests {
         let mut out = BytesMut::new();
         for (number, block) in blocks(Bytes::copy_from_slice(text.as_bytes())).enumerate() {
             match block.is_event() {
-                true => block.write_as(&mut out, format!("n{number}").as_bytes()),
+                true => block.write_as(&mut out, format_args!("n{number}")),
                 false => out.extend_from_slice(&block.text),
             }
         }
