@@ -89,6 +89,12 @@ impl EventLog {
         missed
     }
 
+    /// Nobody asks for this stream any more.
+    pub(crate) fn forget(&mut self, stream: StreamNumber) {
+        self.entries.retain(|entry| entry.at.stream != stream);
+        self.bytes = self.entries.iter().map(|entry| entry.event.len()).sum();
+    }
+
     /// The bytes of all events.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -122,6 +128,9 @@ mod tests {
         assert_eq!(log.after(at(1, 1)).events, ["1-2", "1-3"]);
         assert_eq!(log.after(at(2, 2)), Missed::default());
         assert_eq!(log.after(at(9, 0)), Missed::default());
+        log.forget(1);
+        assert_eq!(log.after(at(1, 0)), Missed::default());
+        assert_eq!((log.after(at(2, 0)).events.len(), log.kept()), (2, (2, 6)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! A session has one from when it has a stream that a client could ask for again; before that it costs nothing.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -24,6 +25,8 @@ const MOST_BYTES: usize = 64 * 1024 * 1024;
 const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long a session's own stream is read on without a client.
 const LISTENS_FOR: Duration = Duration::from_secs(60);
+/// Streams of a session that are kept although their client has read them to the end, as far as can be told.
+const MOST_READ: usize = 16;
 /// Streams that are read on without a client, per session and for all.
 const MOST_ALONE: usize = 16;
 const MOST_ALONE_OF_ALL: usize = 1024;
@@ -51,6 +54,8 @@ pub(super) struct SessionEvents {
 struct State {
     log: EventLog,
     live: Vec<Open>,
+    /// Those whose end was handed to their client's connection, the latest last.
+    read: VecDeque<StreamNumber>,
     used: Instant,
     /// It is gone from among all; whoever is about to write wants another one.
     retired: bool,
@@ -97,6 +102,7 @@ impl EventLogs {
                 let state = State {
                     log: EventLog::default(),
                     live: Vec::new(),
+                    read: VecDeque::new(),
                     used: Instant::now(),
                     retired: false,
                 };
@@ -163,7 +169,7 @@ impl EventLogs {
     }
 
     #[cfg(test)]
-    fn kept(&self) -> (usize, usize) {
+    pub(super) fn kept(&self) -> (usize, usize) {
         (self.sessions.pin().len(), self.bytes.load(Ordering::Relaxed))
     }
 }
@@ -248,14 +254,21 @@ impl SessionEvents {
 
     /// The stream is over.
     pub(super) fn closed(&self, number: StreamNumber) {
+        let Some(all) = self.all.upgrade() else { return };
         let mut state = self.state.lock();
         let Some(at) = state.live.iter().position(|open| open.number == number) else { return };
-        let open = state.live.swap_remove(at);
         state.used = Instant::now();
-        if open.alone.is_some()
-            && let Some(all) = self.all.upgrade()
-        {
+        if state.live.swap_remove(at).alone.is_some() {
             all.alone.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        state.read.push_back(number);
+        if state.read.len() > MOST_READ
+            && let Some(oldest) = state.read.pop_front()
+        {
+            let before = state.log.bytes();
+            state.log.forget(oldest);
+            all.bytes.fetch_sub(before - state.log.bytes(), Ordering::Relaxed);
         }
     }
 

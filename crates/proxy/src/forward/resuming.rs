@@ -225,6 +225,11 @@ async fn read(script: &Script, client: &Client) -> Vec<Value> {
                 break;
             }
         }
+        if cursor.is_some() && chance.bool() {
+            // Handed to its connection, and never there.
+            let lost = async { while chance.u8(..) < 200 && body.frame().await.is_some() {} };
+            tokio::time::timeout(Duration::from_millis(500), lost).await.ok();
+        }
         if chance.bool() {
             dead.push(body);
         }
@@ -302,5 +307,20 @@ async fn what_is_read_for_nobody_is_bounded_and_ends_with_its_time_and_its_sessi
     let session = client.forward.list()[0].id;
     client.forward.end(session).await;
     assert_eq!(events.alone(), 0);
+    tasks.stop();
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_were_read_are_kept_for_a_moment_only() {
+    let (script, tasks) =
+        (Script { seed: 1, events: 3, gives_ids: false, listens: false, slow: true }, Tasks::new());
+    let mut client = Client::new(&script, &tasks);
+    client.begin("2025-11-25").await;
+    let mut bytes = Vec::new();
+    for _ in 0..40 {
+        client.stream(&script, None).await.into_body().collect().await.unwrap();
+        bytes.push(client.forward.events.kept().1);
+    }
+    assert!(bytes[39] > bytes[0] * 15 && bytes[39] < bytes[0] * 18, "{bytes:?}");
     tasks.stop();
 }
