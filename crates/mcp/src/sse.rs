@@ -1,7 +1,11 @@
 //! Server-sent events (WHATWG HTML §9.2), incrementally: an encoder, a decoder, and a watcher that only tells where
-//! events end in bytes that pass through untouched.
+//! events end in bytes that pass through untouched. What is there as a whole is read in place ([`blocks`]).
+
+mod blocks;
 
 use bytes::{Bytes, BytesMut};
+
+pub use blocks::{Block, blocks, first_boundary, last_boundary};
 
 /// A comment that clients ignore and that keeps a quiet stream alive.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";

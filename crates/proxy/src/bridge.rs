@@ -13,7 +13,6 @@
 
 mod answer;
 mod child;
-mod events;
 mod keeper;
 mod kept;
 mod modern;

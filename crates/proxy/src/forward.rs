@@ -3,15 +3,24 @@
 //!
 //! Bytes pass as they are. What changes is the hop: `Host`, the session id, connection headers, and `X-Forwarded-*`.
 
+mod event_id;
 mod health;
 mod hop;
 mod in_session;
 mod lasting;
+mod live;
+mod logs;
+mod mending;
 mod own;
+mod passing;
 mod pinned;
+mod reading;
 mod recover;
 #[cfg(test)]
+mod resuming;
+#[cfg(test)]
 mod simulation;
+mod taking_up;
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -49,6 +58,7 @@ use crate::session::{
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
 pub(crate) use lasting::Lasting;
+use logs::EventLogs;
 pub use pinned::Pinned;
 use pinned::Place;
 
@@ -153,6 +163,7 @@ pub struct Forward {
     recoveries: Arc<RecoveryCounts>,
     /// Sessions whose record the store does not have yet.
     unsaved: Mutex<HashSet<Uuid>>,
+    events: Arc<EventLogs>,
 }
 
 /// The other end of the queue of ended sessions.
@@ -177,10 +188,8 @@ impl Forward {
         let (farewells, queue) = mpsc::channel(FAREWELLS);
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
         let (last_agreed, recoveries) = (ArcSwapOption::empty(), Arc::<RecoveryCounts>::default());
-        (
-            Arc::new(Self { config, table, farewells, last_agreed, recoveries, unsaved: Mutex::default() }),
-            queue,
-        )
+        let (unsaved, events) = (Mutex::default(), EventLogs::new(config.tasks.clone()));
+        (Arc::new(Self { config, table, farewells, last_agreed, recoveries, unsaved, events }), queue)
     }
 
     /// Sessions open now.
@@ -373,6 +382,7 @@ impl Forward {
 
     async fn forget(&self, session: &PinnedSession) {
         self.table.end(session.id);
+        self.events.end(session.id);
         if let Err(error) = self.config.store.end(session.id).await {
             tracing::warn!(%error, session.id = %session.id, "no other replica knows that the session has ended");
         }
@@ -464,6 +474,7 @@ impl Forward {
                 _ = timer.tick() => {
                     pool.sweep();
                     self.dismiss(&self.table.sweep()).await;
+                    self.events.sweep(|id| self.table.is_open(id));
                     self.save_unsaved().await;
                     self.touch(every).await;
                 }

@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod call;
 pub mod channel;
 pub mod endpoint;
+mod events;
 pub mod failure;
 pub mod forward;
 pub mod instance;

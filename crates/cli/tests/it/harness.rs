@@ -179,6 +179,12 @@ impl Listener {
         }
     }
 
+    /// The id of the next event, whatever is in it.
+    pub(crate) async fn cursor(&mut self) -> String {
+        let event = self.event().await;
+        field(&event, "id:").to_owned()
+    }
+
     /// The address for messages that a stream of HTTP+SSE begins with.
     pub(crate) async fn endpoint(&mut self) -> String {
         let event = self.event().await;

@@ -21,6 +21,7 @@ mod proxy;
 mod recovery;
 mod refusals;
 mod relay;
+mod resuming;
 mod revival;
 mod sdk;
 mod stores;

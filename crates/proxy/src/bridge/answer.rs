@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use mcp::{Era, ErrorCode, ErrorReply};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::child::{Attendance, Child, First, Place, UnderWay};
-use crate::body::Body;
+use crate::body::{Body, event_stream};
 use crate::failure::{Failure, FailureClass, json_answer, refused};
 
 /// A request that is not answered within this gets the head of an event stream, so that nobody between takes it for
@@ -64,16 +64,6 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// An event stream.
-pub(super) fn stream(body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
 /// An answer that is there at once, in whichever form the client accepts.
 pub(super) fn at_once(accepts: Accepts, text: Bytes) -> Response<Body> {
     if !accepts.prefers_events() {
@@ -82,7 +72,7 @@ pub(super) fn at_once(accepts: Accepts, text: Bytes) -> Response<Body> {
     let (queue, events) = mpsc::channel(1);
     // A new queue has room.
     let _ = queue.try_send(mcp::sse::message_event(None, &text));
-    stream(Body::events(events, None))
+    event_stream(Body::events(events, None))
 }
 
 /// The status of an answer: 2026-07-28 gives JSON-RPC errors a meaning, before it only the transport had one.
@@ -176,7 +166,7 @@ pub(super) async fn wait(
         }
         Ok(First::Events { events, place }) => {
             attendance.moves_to(Some(place));
-            Ok(stream(Body::events(events, Some(Box::new(attendance)))))
+            Ok(event_stream(Body::events(events, Some(Box::new(attendance)))))
         }
         Err(_) => {
             attendance.moves_to(None);
@@ -195,6 +185,7 @@ async fn until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     #[test]
     fn accept_is_read_as_http_says() {

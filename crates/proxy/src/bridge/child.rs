@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::Backend;
-use super::events::Cursor;
 use super::mux::{ClientKey, Effect, Ours, Sharing};
 use super::streams::{Format, Line};
 use crate::body::OnClose;
 use crate::channel::Channel;
+use crate::events::Cursor;
 use crate::failure::Failure;
 use crate::recovery::history::Timeline;
 use crate::recovery::remembered::Remembered;

@@ -11,7 +11,7 @@ use super::answer::{self, Accepts, not_acceptable};
 use super::child::{Attendance, Submitted, Takes};
 use super::streams::Format;
 use super::{Bridge, Front, Mode, Served, Starting, end};
-use crate::body::Body;
+use crate::body::{Body, event_stream};
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::session::table::InUse;
@@ -73,7 +73,7 @@ impl Bridge {
         child.set_greeting(client, greeting.freeze());
         let (events, place) = child.open_stream(client, None)?;
         let attendance = Attendance::new(&child, place, Some(Box::new(hold)));
-        Ok(answer::stream(Body::events(events, Some(Box::new(attendance)))))
+        Ok(event_stream(Body::events(events, Some(Box::new(attendance)))))
     }
 
     /// `POST /messages`.

@@ -9,11 +9,11 @@ use model::PrincipalDigest;
 
 use super::answer::{self, Accepts, Asked, at_once, not_acceptable};
 use super::child::{Attendance, First, Submitted, Takes};
-use super::events::Cursor;
 use super::streams::Format;
 use super::{Bridge, Front, Mode, Served, Starting};
-use crate::body::Body;
+use crate::body::{Body, event_stream};
 use crate::call::Call;
+use crate::events::Cursor;
 use crate::failure::{Failure, json_answer, refused};
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::{Opened, Session};
@@ -166,7 +166,7 @@ impl Bridge {
         let Served { child, client, .. } = &session.backend;
         let (events, place) = child.open_stream(*client, cursor)?;
         let attendance = Attendance::new(child, place, Some(hold));
-        Ok(answer::stream(Body::events(events, Some(Box::new(attendance)))))
+        Ok(event_stream(Body::events(events, Some(Box::new(attendance)))))
     }
 
     /// As [`super::child::Child::submit`], for as long as the method is given.

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use mcp::sse;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::events::{Cursor, EventLog, StreamNumber};
 use super::mux::Ours;
+use crate::events::{Cursor, Entry, EventLog, StreamNumber};
 
 /// Events that may wait for a client to read them.
 const DEPTH: usize = 16;
@@ -126,7 +126,7 @@ impl Streams {
     /// Goes on with a stream behind a cursor; `None` where nothing is known of it. `room`: how many more events are
     /// about to be delivered at once. Without a subject, all there was to come is in it.
     pub(super) fn resume(&mut self, cursor: Cursor, room: usize) -> Option<(Opened, Option<Subject>)> {
-        let missed = self.log.after(cursor);
+        let missed = self.log.after(cursor).events;
         let outlet = self.outlets.get_mut(&cursor.stream);
         if outlet.is_none() && missed.is_empty() {
             return None;
@@ -174,7 +174,7 @@ impl Streams {
             }
         }
         if self.format != Format::Bare {
-            self.log.push(at, event, outlet.queue.is_none());
+            self.log.push(Entry { at, event, last }, outlet.queue.is_none());
         }
         if last {
             self.outlets.remove(&number);

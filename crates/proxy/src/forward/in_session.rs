@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method as HttpMethod, Response, StatusCode};
-use mcp::message::Kind;
+use mcp::message::Kind as MessageKind;
 use mcp::{Message, Method, headers};
 
-use super::lasting::{self, Lasting, Link};
+use super::event_id::Kind;
+use super::lasting::Lasting;
+use super::mending::Link;
 use super::own::Voice;
 use super::pinned::{Pinned, Place};
+use super::reading::{From, Reading};
+use super::taking_up::{Behind, TakenUp};
 use super::{Forward, OnLoss, Outgoing, PinnedSession, hop, recover};
-use crate::body::Body;
+use crate::body::{Body, event_stream};
 use crate::failure::Failure;
 use crate::recovery::loss::Loss;
 use crate::recovery::notice;
@@ -31,6 +35,7 @@ struct Answered {
     session: PinnedSession,
     place: Arc<Place>,
     in_use: InUse<Pinned>,
+    behind: Behind,
     resent: bool,
 }
 
@@ -50,7 +55,10 @@ impl Forward {
             Some(Opened::Elsewhere(claims)) => Box::pin(self.adopt(&claims)).await?,
             None => return Err(Failure::UnknownSession),
         };
-        let in_use = self.table.enter(&session);
+        let (behind, in_use) = match self.take_up(&session, &outgoing, self.table.enter(&session)) {
+            TakenUp::Here(response) => return Ok(response),
+            TakenUp::There(behind, in_use) => (behind, in_use),
+        };
         let plain = outgoing.request.fields.len();
         let deletes = outgoing.request.method == HttpMethod::DELETE;
         let (mut resent, mut losses) = (false, 0);
@@ -64,9 +72,7 @@ impl Forward {
             }
             outgoing.request.fields.truncate(plain);
             outgoing.request.fields.push(&headers::SESSION_ID, &place.backend_session);
-            if let Some(id) = &outgoing.last_event_id
-                && let Some(id) = lasting::backend_event_id(id, place.epoch)
-            {
+            if let Some(id) = behind.own_in(place.epoch) {
                 outgoing.request.fields.push(&headers::LAST_EVENT_ID, &id);
             }
             let sent = match session.backend.reachable(&place) {
@@ -76,7 +82,7 @@ impl Forward {
             let (loss, failure) = match sent {
                 Ok(response) => match recover::is_unknown_session(response).await {
                     (response, false) => {
-                        let answered = Answered { session, place, in_use, resent };
+                        let answered = Answered { session, place, in_use, behind, resent };
                         return Ok(self.answered(pool, outgoing, plain, response, answered, message).await);
                     }
                     (_, true) => (Loss::MemoryLost, Failure::UnknownSession),
@@ -144,7 +150,7 @@ impl Forward {
         answered: Answered,
         message: Option<&Message>,
     ) -> Response<Body> {
-        let Answered { session, place, in_use, resent } = answered;
+        let Answered { session, place, in_use, behind, resent } = answered;
         let success = response.status().is_success();
         if success && outgoing.request.method == HttpMethod::DELETE {
             self.forget(&session).await;
@@ -165,10 +171,13 @@ impl Forward {
             response.headers_mut().remove(http::header::CONTENT_LENGTH);
         }
         let Some(instance) = &place.instance else { return response };
-        let lasts =
-            success && self.config.on_loss == OnLoss::Rebuild && hop::is_event_stream(response.headers());
+        let lasts = success && hop::is_event_stream(response.headers());
+        if !lasts && !behind.missed.is_empty() {
+            // It has no more, whatever it says.
+            return event_stream(Body::Full(behind.missed));
+        }
         if lasts {
-            // What is in it may be told otherwise.
+            // What is in it gets other ids.
             response.headers_mut().remove(http::header::CONTENT_LENGTH);
         } else if self.config.resend.learns()
             && outgoing.mcp_method == Method::ToolsList
@@ -176,22 +185,27 @@ impl Forward {
         {
             self.learn(Method::ToolsList, &answer);
         }
-        let under = Box::new((in_use, instance.hold_request())) as Under;
+        let load = instance.hold_request();
         response.map(|body| match body {
             Body::Upstream(body) if lasts => {
                 outgoing.request.fields.truncate(plain);
+                let posted = outgoing.request.method == HttpMethod::POST;
+                let epoch = place.epoch;
                 let link = Link {
                     forward: Arc::clone(self),
                     pool: Arc::clone(pool),
                     session,
                     outgoing,
+                    kind: if posted { Kind::Answer } else { behind.kind_in(epoch) },
                     id: message.and_then(Message::id).map(Bytes::copy_from_slice),
                     resent,
                 };
-                Body::Lasting(Box::new(Lasting::new(link, place.epoch, body, under)))
+                let mut reading = Reading::new(link, From { epoch, own: behind.own_in(epoch), body }, load);
+                let missed = behind.missed_by(&mut reading, epoch);
+                Body::Lasting(Box::new(Lasting::new(Box::new(reading), missed, in_use)))
             }
             Body::Upstream(mut body) => {
-                body.hold(under);
+                body.hold(Box::new((in_use, load)) as Under);
                 Body::Upstream(body)
             }
             body => body,
@@ -260,7 +274,7 @@ impl Forward {
 
 /// The id of the question that a client's message answers.
 fn answered_question(message: &Message) -> Option<&[u8]> {
-    matches!(message.kind(), Kind::Result | Kind::Error).then(|| message.id()).flatten()
+    matches!(message.kind(), MessageKind::Result | MessageKind::Error).then(|| message.id()).flatten()
 }
 
 /// 202: taken, and nothing comes back.

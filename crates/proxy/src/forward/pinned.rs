@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
-use mcp::Message;
+use mcp::{Message, Revision};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -139,6 +139,13 @@ impl Pinned {
 
     pub(super) fn remember(&self, remembered: Remembered) {
         self.kept.lock().remembered = Some(remembered);
+    }
+
+    /// Whether its client knows that an event without data is only a cursor; earlier ones would read it as a message.
+    pub(super) fn knows_priming(&self) -> bool {
+        let kept = self.kept.lock();
+        let agreed = kept.remembered.as_ref().and_then(Remembered::version);
+        agreed >= Some(Revision::V2025_11_25)
     }
 
     /// Takes note of what the backend has accepted; what is to be kept elsewhere too, where that changed something.

@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Place, UnderWay};
-use crate::bridge::events::Cursor;
 use crate::bridge::mux::{ClientKey, Effect, Mux, Ours, Sender, Sharing, Taken};
 use crate::bridge::streams::{Format, Opened, Streams, Subject};
+use crate::events::Cursor;
 use crate::failure::Failure;
 use crate::recovery::remembered::Remembered;
 use crate::recovery::resend::ResendPolicy;
