@@ -43,7 +43,7 @@ async fn rest(listener: &mut Listener) -> (Vec<u64>, Value) {
     }
 }
 
-/// Only what `pick` says happens at this server: it gives its events no ids and keeps nothing of them.
+/// A server that says one thing more whenever it is told to go on. It gives its events no ids and keeps nothing of them.
 struct Forgetful {
     url: String,
     go: Arc<Notify>,

@@ -178,9 +178,10 @@ impl Reading {
             Poll::Ready(None) => Poll::Ready(Err(End::Clean)),
             Poll::Ready(Some(Err(cut))) => Poll::Ready(Err(End::Cut(cut))),
             Poll::Pending => {
+                let is_new = self.moved.is_none();
                 let moved = self.moved.get_or_insert_with(|| Box::pin(link.session.backend.moved()));
                 // Looked at again: it may have moved before there was somebody to hear of it.
-                let moves = moved.as_mut().poll(cx).is_ready() || link.is_past(self.passing.epoch);
+                let moves = moved.as_mut().poll(cx).is_ready() || is_new && link.is_past(self.passing.epoch);
                 if may_move && moves { Poll::Ready(Err(End::Past)) } else { Poll::Pending }
             }
         }
