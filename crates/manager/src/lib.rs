@@ -18,6 +18,7 @@ pub mod daemon;
 mod diagnostics;
 pub mod export;
 pub mod headers;
+mod inside;
 pub mod keys;
 pub mod plan;
 mod process;

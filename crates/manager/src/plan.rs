@@ -19,6 +19,7 @@ use proxy::forward::OnLoss;
 use proxy::session::Limits;
 use store::secrets::{ResolveError, SharedProvider};
 use workload::CommandSpec;
+use workload::egress::EgressPolicy;
 use workload::process::BadCommand;
 
 use isolation::Isolated;
@@ -86,10 +87,6 @@ pub enum PlanError {
     Image(String),
     #[error("isolation {0:?} is not for a command: write process or none")]
     Isolation(&'static str),
-    #[error(
-        "a command that serves HTTP is not isolated by this version: give it isolation none by name, or have it speak over stdio"
-    )]
-    IsolatedServer,
     #[error(transparent)]
     Isolated(#[from] IsolationError),
     #[error(transparent)]
@@ -272,7 +269,6 @@ fn target(
     };
     let isolated = match run.isolation {
         Isolation::None => None,
-        Isolation::Process if run.transport != Transport::Stdio => return Err(PlanError::IsolatedServer),
         Isolation::Process => Some(isolation::isolated(config, run, skep, around)?),
         Isolation::Container | Isolation::Pod => return Err(PlanError::Isolation(run.isolation.as_str())),
     };
@@ -286,15 +282,8 @@ fn target(
             },
         };
         let command = command(program, args.clone(), config, run, around)?;
-        let Some(Isolated { sandbox, egress, cwd }) = isolated else {
-            let command = in_directory(command, skep)?;
-            return Ok(Target::Stdio { command, egress: None, mode, grace });
-        };
-        let command = match cwd {
-            Some(cwd) => command.with_cwd(cwd)?,
-            None => command,
-        };
-        return Ok(Target::Stdio { command: command.with_sandbox(sandbox), egress, mode, grace });
+        let (command, egress) = placed(command, isolated, skep)?;
+        return Ok(Target::Stdio { command, egress, mode, grace });
     }
     let address = server_address(config)?;
     let (word, path) = match http_transport {
@@ -314,9 +303,10 @@ fn target(
     ];
     let command = command(program, args, config, run, around)?
         .with_env(told.map(|(name, value)| (name.to_owned(), value)))?;
-    let command = in_directory(command, skep)?;
+    let (command, egress) = placed(command, isolated, skep)?;
     Ok(Target::Server {
         command,
+        egress,
         http: http(vec![format!("http://{address}{path}")], http_transport)?,
         grace,
     })
@@ -364,9 +354,22 @@ fn secrets(run: &Run, around: &Surroundings) -> Result<Vec<(String, String)>, Pl
     Ok(resolved.into_iter().map(|(variable, value)| (variable, value.reveal().to_owned())).collect())
 }
 
-fn in_directory(command: CommandSpec, skep: &SkepConfig) -> Result<CommandSpec, PlanError> {
-    Ok(match &*skep.cwd {
-        "" => command,
-        cwd => command.with_cwd(cwd)?,
+/// The command where it runs: in its sandbox, or in a directory of this machine.
+fn placed(
+    command: CommandSpec,
+    isolated: Option<Isolated>,
+    skep: &SkepConfig,
+) -> Result<(CommandSpec, Option<EgressPolicy>), PlanError> {
+    let (sandbox, egress, cwd) = match isolated {
+        Some(Isolated { sandbox, egress, cwd }) => (Some(sandbox), egress, cwd),
+        None => (None, None, Some(PathBuf::from(&skep.cwd)).filter(|cwd| !cwd.as_os_str().is_empty())),
+    };
+    let command = match cwd {
+        Some(cwd) => command.with_cwd(cwd)?,
+        None => command,
+    };
+    Ok(match sandbox {
+        Some(sandbox) => (command.with_sandbox(sandbox), egress),
+        None => (command, None),
     })
 }

@@ -76,8 +76,8 @@ impl ProcessConnect {
         let network = process.take_network();
         let process = Arc::new(process);
         if let Some((network, policy)) = network.zip(self.egress.clone()) {
-            self.serve_network(&process, network, policy)
-                .map_err(|error| ConnectError { reason: error.to_string() })?;
+            let served = serve_network(self.log.name(), &process, network, policy, &self.tasks);
+            served.map_err(|error| ConnectError { reason: error.to_string() })?;
         }
         if !self.spoke.load(Ordering::Relaxed) {
             self.beginning.send_if_modified(|beginning| {
@@ -105,26 +105,6 @@ impl ProcessConnect {
         Ok(channel)
     }
 
-    /// Serves the way out of the process's network, for as long as it lives.
-    fn serve_network(
-        &self,
-        process: &Arc<Process>,
-        sockets: NetworkSockets,
-        policy: EgressPolicy,
-    ) -> std::io::Result<()> {
-        let settings =
-            EgressSettings { workload: self.log.name().into(), policy, limits: EgressLimits::default() };
-        let tasks = Tasks::new();
-        Egress::serve(settings, sockets, SystemNetwork::new()?, &tasks)?;
-        let process = Arc::clone(process);
-        self.tasks.spawn("egress", async move {
-            process.wait().await;
-            tasks.stop();
-            tasks.wait(Duration::ZERO).await;
-        });
-        Ok(())
-    }
-
     fn not_started(&self, error: &SpawnError) -> ConnectError {
         let mut reason = error.to_string();
         if let Some(source) = std::error::Error::source(error) {
@@ -150,6 +130,26 @@ impl ProcessConnect {
             }
         });
     }
+}
+
+/// Serves the way out of a process's network, for as long as it lives.
+pub(crate) fn serve_network(
+    name: &str,
+    process: &Arc<Process>,
+    sockets: NetworkSockets,
+    policy: EgressPolicy,
+    tasks: &Tasks,
+) -> std::io::Result<()> {
+    let settings = EgressSettings { workload: name.into(), policy, limits: EgressLimits::default() };
+    let served = Tasks::new();
+    Egress::serve(settings, sockets, SystemNetwork::new()?, &served)?;
+    let process = Arc::clone(process);
+    tasks.spawn("egress", async move {
+        process.wait().await;
+        served.stop();
+        served.wait(Duration::ZERO).await;
+    });
+    Ok(())
 }
 
 fn with_last_lines(reason: String, log: &LogTail) -> String {

@@ -21,7 +21,13 @@ pub enum Target {
         grace: Duration,
     },
     /// A command that serves HTTP itself, kept running.
-    Server { command: CommandSpec, http: HttpTarget, grace: Duration },
+    Server {
+        command: CommandSpec,
+        /// As for [`Self::Stdio`].
+        egress: Option<EgressPolicy>,
+        http: HttpTarget,
+        grace: Duration,
+    },
     /// One or more instances that somebody else runs.
     Remote(HttpTarget),
 }

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod connection;
+pub mod dial;
 mod exchange;
 pub(crate) mod h1;
 pub mod pool;
@@ -13,6 +14,7 @@ pub mod pool;
 pub(crate) mod simulated;
 pub mod tls;
 
+pub use dial::{Dial, Dialling};
 pub(crate) use exchange::{Manner, same_origin_path};
 #[cfg(test)]
 pub(crate) use h1::head_text;

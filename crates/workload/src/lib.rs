@@ -24,4 +24,4 @@ pub mod supervisor;
 pub use log::LogTail;
 pub use process::{CommandSpec, Exit, Pipes, Process, SpawnError};
 pub use sandbox::{Sandbox, SandboxConfig};
-pub use supervisor::{RestartPolicy, State, Supervisor};
+pub use supervisor::{OnStart, RestartPolicy, State, Supervisor};

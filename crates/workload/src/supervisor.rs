@@ -6,6 +6,7 @@
 
 mod machine;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry::Tasks;
@@ -17,6 +18,7 @@ use self::machine::{Effect, Event, Machine};
 use crate::backoff::BackoffPolicy;
 use crate::log::LogTail;
 use crate::process::{CommandSpec, Exit, Process};
+use crate::sandbox::NetworkSockets;
 
 /// Lines of the log that go with [`State::Failed`].
 const LAST_LINES: usize = 20;
@@ -81,6 +83,9 @@ impl State {
     }
 }
 
+/// Called with each run of the command, before anything else is done with it.
+pub type OnStart = Box<dyn Fn(&Arc<Process>, Option<NetworkSockets>) + Send>;
+
 /// Holds a supervised command. Dropping it stops the command, with its grace period and without waiting.
 #[derive(Debug)]
 pub struct Supervisor {
@@ -92,6 +97,18 @@ impl Supervisor {
     /// Starts the command and keeps it running until [`Self::stop`], or until `tasks` are told to stop.
     #[must_use]
     pub fn start(spec: CommandSpec, log: LogTail, policy: RestartPolicy, tasks: &Tasks) -> Self {
+        Self::start_told(spec, log, policy, Box::new(|_, _| {}), tasks)
+    }
+
+    /// The same, and tells of each run: of its process, and of the sockets of its network, if that is to be served.
+    #[must_use]
+    pub fn start_told(
+        spec: CommandSpec,
+        log: LogTail,
+        policy: RestartPolicy,
+        on_start: OnStart,
+        tasks: &Tasks,
+    ) -> Self {
         let (told, state) = watch::channel(State::Starting);
         let stop = tasks.stop_token().child_token();
         let task = SupervisorTask {
@@ -100,6 +117,7 @@ impl Supervisor {
             grace: policy.grace,
             machine: Machine::new(policy.backoff),
             process: None,
+            on_start,
             wake_at: None,
             told,
         };
@@ -131,7 +149,8 @@ struct SupervisorTask {
     log: LogTail,
     grace: Duration,
     machine: Machine,
-    process: Option<Process>,
+    process: Option<Arc<Process>>,
+    on_start: OnStart,
     wake_at: Option<Instant>,
     told: watch::Sender<State>,
 }
@@ -160,8 +179,10 @@ impl SupervisorTask {
 
     async fn start(&mut self) -> Event {
         match Process::spawn_logged(&self.spec, &self.log).await {
-            Ok(process) => {
-                let pid = process.pid();
+            Ok(mut process) => {
+                let (pid, network) = (process.pid(), process.take_network());
+                let process = Arc::new(process);
+                (self.on_start)(&process, network);
                 self.process = Some(process);
                 Event::Started { pid }
             }

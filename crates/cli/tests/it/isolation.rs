@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::mcp::Session;
 
-use crate::harness::peer;
+use crate::harness::{free_port, is_alive, peer, until};
 use crate::home::Home;
 
 /// A profile that shows these folders and opens nothing of the network.
@@ -184,4 +185,23 @@ async fn a_server_reaches_what_its_profile_allows() {
     }
     let mut free = shell(&home, &["--name", "free", "--isolation", "none"]).await;
     assert_eq!(says(&mut free, &reach("127.0.0.1", port)).await, "reached");
+}
+
+#[tokio::test]
+async fn a_server_that_listens_in_its_sandbox_is_reached_there_and_replaced() {
+    let home = Home::new();
+    let port = free_port().to_string();
+    let args = ["--transport", "streamable-http", "--target-port", &port, "--resend-tool", "add", "example"];
+    let url = home.run(&args);
+    let mut session = Session::open(&url).await.unwrap();
+    assert_eq!(session.call("counter", json!({})).await.unwrap(), "1");
+    // It is nowhere on this machine.
+    assert!(std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_err());
+    let mut servers = home.processes().into_iter().filter(|(_, line)| line.contains("--http="));
+    let (pid, _) = servers.next_back().unwrap();
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    until("it is dead", || !is_alive(pid)).await;
+    // The session is rebuilt in the next run, which has a network of its own.
+    let said = session.call("add", json!({"a": 1, "b": 2})).await.unwrap();
+    assert!(said.contains('3'), "{said}");
 }

@@ -30,8 +30,6 @@ fn a_command_that_cannot_start_says_why() {
             &[
                 "run",
                 "--foreground",
-                "--isolation",
-                "none",
                 "--transport",
                 "streamable-http",
                 "--target-port",

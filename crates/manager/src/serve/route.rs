@@ -18,7 +18,7 @@ use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
 use proxy::resolve::Resolver;
 use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{KeyRing, SessionStore};
-use proxy::upstream::{ClientTls, Pool, PoolConfig};
+use proxy::upstream::{ClientTls, Dial, Pool, PoolConfig};
 use proxy::{Body, Call};
 use telemetry::{Metrics, Tasks};
 use tokio::net::TcpStream;
@@ -27,11 +27,12 @@ use tokio::time::{Instant, interval};
 use uuid::Uuid;
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
-use workload::{CommandSpec, LogTail, RestartPolicy, State, Supervisor};
+use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
 
 use super::{ServeSettings, StartError, client_tls, endpoints};
 use crate::control::Sessions;
-use crate::process::{Beginning, ProcessConnect};
+use crate::inside::Inside;
+use crate::process::{Beginning, ProcessConnect, serve_network};
 use crate::target::{HttpTarget, HttpTransport, Target};
 
 /// Records are kept a little longer than sessions: their store hears of use in rounds.
@@ -63,8 +64,23 @@ pub(super) struct Route {
 
 #[derive(Clone)]
 enum Kind {
-    Forward { forward: Arc<Forward>, tls: Option<ClientTls> },
+    Forward { forward: Arc<Forward>, way: Way },
     Bridge(Arc<Bridge>),
+}
+
+/// How instances are connected to.
+#[derive(Clone)]
+struct Way {
+    tls: Option<ClientTls>,
+    /// The network of a sandbox.
+    inside: Option<Inside>,
+}
+
+impl Way {
+    fn pool(&self) -> Arc<Pool> {
+        let dial = self.inside.clone().map(|inside| Arc::new(inside) as Arc<dyn Dial>);
+        Pool::dialled(PoolConfig::default(), self.tls.clone(), dial)
+    }
 }
 
 /// How it is noticed that there is no server.
@@ -78,6 +94,7 @@ enum End {
     Supervised {
         state: watch::Receiver<State>,
         listens: SocketAddr,
+        inside: Option<Inside>,
         supervisor: Arc<Mutex<Option<Supervisor>>>,
     },
 }
@@ -123,10 +140,12 @@ impl Making<'_> {
                 self.stdio(command, egress.clone(), *mode, *grace)
             }
             Target::Remote(http) => {
-                let kind = self.http(http).await?;
+                let kind = self.http(http, None).await?;
                 Ok(Route { kind, transport: http.transport.name(), grace: Duration::ZERO, end: End::Unknown })
             }
-            Target::Server { command, http, grace } => self.server(command, http, *grace).await,
+            Target::Server { command, egress, http, grace } => {
+                self.server(command, egress.clone(), http, *grace).await
+            }
         }
     }
 
@@ -160,10 +179,12 @@ impl Making<'_> {
     async fn server(
         &self,
         command: &CommandSpec,
+        egress: Option<EgressPolicy>,
         http: &HttpTarget,
         grace: Duration,
     ) -> Result<Route, StartError> {
-        let kind = self.http(http).await?;
+        let inside = command.sandbox().map(|_| Inside::default());
+        let kind = self.http(http, inside.clone()).await?;
         let listens =
             match endpoints(&http.urls)?.first().map(|endpoint| (endpoint.target.clone(), endpoint.port)) {
                 Some((EndpointTarget::Address(ip), port)) => SocketAddr::new(ip, port),
@@ -171,10 +192,11 @@ impl Making<'_> {
             };
         let log = self.log()?;
         let policy = RestartPolicy { grace, ..RestartPolicy::default() };
-        let supervisor = Supervisor::start(command.clone(), log, policy, self.processes);
+        let on_start = self.on_start(inside.clone(), egress);
+        let supervisor = Supervisor::start_told(command.clone(), log, policy, on_start, self.processes);
         let state = supervisor.state();
         let supervisor = Arc::new(Mutex::new(Some(supervisor)));
-        let end = End::Supervised { state, listens, supervisor };
+        let end = End::Supervised { state, listens, inside, supervisor };
         Ok(Route { kind, transport: http.transport.name(), grace, end })
     }
 
@@ -187,7 +209,22 @@ impl Making<'_> {
         Ok(log)
     }
 
-    async fn http(&self, http: &HttpTarget) -> Result<Kind, StartError> {
+    /// What is done with each run of a command that serves HTTP.
+    fn on_start(&self, inside: Option<Inside>, egress: Option<EgressPolicy>) -> OnStart {
+        let (name, tasks) = (self.settings.name.as_str().to_owned(), self.processes.clone());
+        Box::new(move |process, network| {
+            if let Some(inside) = &inside {
+                inside.enter(process);
+            }
+            if let Some((sockets, policy)) = network.zip(egress.clone())
+                && let Err(error) = serve_network(&name, process, sockets, policy, &tasks)
+            {
+                tracing::error!(workload.name = name, %error, "the server reaches nothing");
+            }
+        })
+    }
+
+    async fn http(&self, http: &HttpTarget, inside: Option<Inside>) -> Result<Kind, StartError> {
         let endpoints = endpoints(&http.urls)?;
         for endpoint in &endpoints {
             self.refuse_loop(endpoint)?;
@@ -197,17 +234,12 @@ impl Making<'_> {
         let tls = encrypted.then(|| client_tls(http.ca_file.as_deref())).transpose()?;
         let instances = self.instances(&endpoints).await?;
         Ok(match http.transport {
-            HttpTransport::StreamableHttp => self.forward(http, instances, tls)?,
-            HttpTransport::Sse => self.sse(http, &endpoints, instances, tls)?,
+            HttpTransport::StreamableHttp => self.forward(http, instances, Way { tls, inside })?,
+            HttpTransport::Sse => self.sse(http, &endpoints, instances, &Way { tls, inside })?,
         })
     }
 
-    fn forward(
-        &self,
-        http: &HttpTarget,
-        instances: Arc<Instances>,
-        tls: Option<ClientTls>,
-    ) -> Result<Kind, StartError> {
+    fn forward(&self, http: &HttpTarget, instances: Arc<Instances>, way: Way) -> Result<Kind, StartError> {
         let (forward, farewells) = Forward::new(ForwardConfig {
             name: self.settings.name.as_str().to_owned(),
             keys: Arc::clone(&self.keys),
@@ -223,9 +255,9 @@ impl Making<'_> {
             tasks: self.tasks.clone(),
             stop: self.tasks.stop_token(),
         });
-        let pool = Pool::new(PoolConfig::default(), tls.clone());
+        let pool = way.pool();
         self.tasks.spawn("sessions", Arc::clone(&forward).maintain(pool, farewells));
-        Ok(Kind::Forward { forward, tls })
+        Ok(Kind::Forward { forward, way })
     }
 
     fn sse(
@@ -233,13 +265,13 @@ impl Making<'_> {
         http: &HttpTarget,
         endpoints: &[Arc<Endpoint>],
         instances: Arc<Instances>,
-        tls: Option<ClientTls>,
+        way: &Way,
     ) -> Result<Kind, StartError> {
         let target = endpoints.first().map_or_else(String::new, |endpoint| endpoint.display());
         let mut config = RemoteConfig::new(target.clone());
         config.headers.extend(http.headers.clone());
         config.answers_lost = false;
-        let pool = Pool::new(PoolConfig::default(), tls);
+        let pool = way.pool();
         let remote = RemoteSse::new(config, instances, pool, self.processes.clone());
         let mode = Mode::PerSession { warm: 0, max_children: self.settings.sessions.sessions };
         let bridge = Bridge::new(self.bridge_config(target, mode)?, Arc::new(remote));
@@ -313,9 +345,8 @@ impl Route {
     /// What answers on the calling worker, with connections of its own.
     pub(super) fn backend(&self) -> Backend {
         match &self.kind {
-            Kind::Forward { forward, tls } => {
-                let pool = Pool::new(PoolConfig::default(), tls.clone());
-                Backend::Forward { forward: Arc::clone(forward), pool }
+            Kind::Forward { forward, way } => {
+                Backend::Forward { forward: Arc::clone(forward), pool: way.pool() }
             }
             Kind::Bridge(bridge) => Backend::Bridge(Arc::clone(bridge)),
         }
@@ -344,14 +375,14 @@ impl Route {
     }
 
     pub(super) async fn ready(&self) {
-        let (state, listens) = match &self.end {
+        let (state, listens, inside) = match &self.end {
             End::Unknown => return,
             End::Stillborn(beginning) => {
                 // The sender lives as long as the route.
                 let _ = beginning.clone().wait_for(|beginning| *beginning != Beginning::Untried).await;
                 return;
             }
-            End::Supervised { state, listens, .. } => (state, listens),
+            End::Supervised { state, listens, inside, .. } => (state, *listens, inside),
         };
         let mut state = state.clone();
         let given_up = async {
@@ -360,7 +391,7 @@ impl Route {
         };
         let answers = async {
             let mut tries = interval(TRY_EVERY);
-            while TcpStream::connect(listens).await.is_err() {
+            while !opens(listens, inside.as_ref()).await {
                 tries.tick().await;
             }
         };
@@ -474,6 +505,14 @@ impl Sessions for Route {
             Kind::Forward { forward, .. } => forward.end(id).await,
             Kind::Bridge(bridge) => bridge.end(id).await,
         }
+    }
+}
+
+/// Whether something listens there.
+async fn opens(address: SocketAddr, inside: Option<&Inside>) -> bool {
+    match inside {
+        Some(inside) => inside.dial(address).await.is_ok(),
+        None => TcpStream::connect(address).await.is_ok(),
     }
 }
 

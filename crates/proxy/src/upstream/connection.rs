@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
+use super::dial::Dial;
 use super::h1::{self, AnswerHead, BadAnswer, OutgoingRequest};
 use super::tls::{ClientTls, Stream};
 use crate::endpoint::Scheme;
@@ -50,12 +51,20 @@ impl Drop for Connection {
     }
 }
 
-async fn connect(instance: &Instance, tls: Option<&ClientTls>) -> Result<Stream, String> {
+async fn connect(
+    instance: &Instance,
+    tls: Option<&ClientTls>,
+    dial: Option<&dyn Dial>,
+) -> Result<Stream, String> {
     #[cfg(test)]
     if let Some(dialled) = super::simulated::dial(instance.address) {
         return dialled.await.map(Stream::Simulated).map_err(|error| error.to_string());
     }
-    let stream = TcpStream::connect(instance.address).await.map_err(|error| error.to_string())?;
+    let stream = match dial {
+        None => TcpStream::connect(instance.address).await,
+        Some(dial) => dial.dial(instance.address).await,
+    };
+    let stream = stream.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     match instance.endpoint.scheme {
         Scheme::Http => Ok(Stream::Plain(stream)),
@@ -97,8 +106,12 @@ struct Sent {
 
 impl Connection {
     /// Connects to the instance's own address. The caller bounds the time.
-    pub(crate) async fn open(instance: &Arc<Instance>, tls: Option<&ClientTls>) -> Result<Self, String> {
-        let stream = connect(instance, tls).await?;
+    pub(crate) async fn open(
+        instance: &Arc<Instance>,
+        tls: Option<&ClientTls>,
+        dial: Option<&dyn Dial>,
+    ) -> Result<Self, String> {
+        let stream = connect(instance, tls, dial).await?;
         instance.connections.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             stream,

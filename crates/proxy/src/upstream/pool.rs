@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::connection::{Connection, SendError};
+use super::dial::Dial;
 use super::h1::{AnswerHead, OutgoingRequest};
 use super::tls::ClientTls;
 use crate::failure::Failure;
@@ -78,6 +79,8 @@ pub struct Pool {
     config: PoolConfig,
     /// `None` where no backend is encrypted.
     tls: Option<ClientTls>,
+    /// `None`: by skep's own network.
+    dial: Option<Arc<dyn Dial>>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -90,7 +93,13 @@ impl Pool {
     /// An empty pool. Without `tls`, `https` instances cannot be reached.
     #[must_use]
     pub fn new(config: PoolConfig, tls: Option<ClientTls>) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::new(HashMap::new()), config, tls })
+        Self::dialled(config, tls, None)
+    }
+
+    /// The same, where instances are connected to in another way than by skep's own network.
+    #[must_use]
+    pub fn dialled(config: PoolConfig, tls: Option<ClientTls>, dial: Option<Arc<dyn Dial>>) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::new(HashMap::new()), config, tls, dial })
     }
 
     /// Sends a request to exactly this instance and waits for the head of the answer, at most `patience` where given.
@@ -180,7 +189,7 @@ impl Pool {
             return Err(UpstreamError::Busy(limit));
         }
         let within = self.config.connect_timeout;
-        match timeout(within, Connection::open(instance, self.tls.as_ref())).await {
+        match timeout(within, Connection::open(instance, self.tls.as_ref(), self.dial.as_deref())).await {
             Ok(connected) => connected.map_err(UpstreamError::Unreachable),
             Err(_) => Err(UpstreamError::Unreachable(format!("not connected within {within:?}"))),
         }
