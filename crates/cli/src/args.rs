@@ -87,8 +87,9 @@ pub(crate) enum Command {
     /// Stop servers; they stay listed, and `start` brings them back
     Stop(StopArgs),
     /// Start servers that are stopped
-    #[command(visible_alias = "restart")]
     Start(StartArgs),
+    /// Stop servers and start them again
+    Restart(StartArgs),
     /// Stop servers and forget them
     Rm(RmArgs),
     /// Show what a server wrote to its stderr

@@ -4,8 +4,7 @@ use anyhow::Context;
 use etcetera::{BaseStrategy, choose_base_strategy};
 use manager::daemon::Folders;
 
-/// `skep` under the XDG folders: `~/.config`, `~/.local/state`, `~/.local/share` and `$XDG_RUNTIME_DIR` (without one, `run` in the
-/// state folder).
+/// `skep` under the XDG folders: `~/.config`, `~/.local/state` and `~/.local/share`.
 ///
 /// # Errors
 /// There is no home directory.
@@ -13,6 +12,5 @@ pub(crate) fn folders() -> anyhow::Result<Folders> {
     let base = choose_base_strategy().context("there is no home directory: set HOME")?;
     let data = base.data_dir().join("skep");
     let state = base.state_dir().map_or_else(|| data.clone(), |state| state.join("skep"));
-    let run = base.runtime_dir().map_or_else(|| state.join("run"), |run| run.join("skep"));
-    Ok(Folders { run, state, data, config: base.config_dir().join("skep") })
+    Ok(Folders { run: state.join("run"), state, data, config: base.config_dir().join("skep") })
 }

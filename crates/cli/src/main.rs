@@ -47,6 +47,7 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Status(args) => commands::list::status(&args, printer),
         Command::Stop(args) => commands::lifecycle::stop(&args, printer),
         Command::Start(args) => commands::lifecycle::start(&args, printer),
+        Command::Restart(args) => commands::lifecycle::restart(&args, printer),
         Command::Rm(args) => commands::lifecycle::remove(&args, printer),
         Command::Logs(args) => commands::logs::run(&args, printer),
         Command::Export(args) => commands::export::run(&args, printer),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 /// Both streams.
@@ -52,6 +53,13 @@ impl Printer {
     pub(crate) fn error(&self, error: &anyhow::Error) {
         self.say(&format!("Error: {error:#}"));
     }
+}
+
+/// Whether somebody still reads what goes to stdout.
+pub(crate) fn is_read() -> bool {
+    let mut out = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT)];
+    let looked = poll(&mut out, Some(&Timespec::default()));
+    looked.is_err() || !out[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {

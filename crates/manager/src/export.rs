@@ -9,5 +9,5 @@ use store::file::{self, FileError};
 /// # Errors
 /// It cannot be written; what was there is as before then.
 pub fn write(path: &Path, text: &str) -> Result<(), FileError> {
-    file::hold(path)?.replace(text.as_bytes())
+    file::replace(path, text.as_bytes())
 }

@@ -5,7 +5,7 @@ mod front;
 mod route;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use proxy::listener::{BindError, Drained, Listener, ListenerConfig, ServerTls, S
 use proxy::resolve::ResolveError;
 use proxy::session::Limits;
 use proxy::upstream::{ClientTls, TlsError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use telemetry::{Metrics, Tasks};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -177,7 +179,7 @@ impl Serving {
     pub async fn start(settings: ServeSettings, workers: &Workers) -> Result<Self, StartError> {
         let keys = Arc::new(settings.keys.load()?);
         let tls = settings.listen.tls.as_ref().map(|(chain, key)| server_tls(chain, key)).transpose()?;
-        let listener = Listener::bind(address_of(&settings.listen.host, settings.listen.port)?).await?;
+        let listener = Listener::bind(address_of(&settings.listen.host, settings.listen.port).await?).await?;
         let address = listener.address();
         let origin = match address.ip().is_loopback() {
             true => OriginPolicy::local(&settings.allowed_hosts, &settings.allowed_origins)?,
@@ -227,7 +229,8 @@ impl Serving {
         let (listen, cut) = (&settings.listen, CancellationToken::new());
         let config = ListenerConfig {
             tls,
-            drain: settings.drain,
+            // It ends when it is cut.
+            drain: Duration::MAX,
             cut: cut.clone(),
             header_timeout: listen.header_timeout,
             ..ListenerConfig::default()
@@ -282,7 +285,8 @@ impl Serving {
         self.metrics_address
     }
 
-    /// Has the server answer a handshake, through the endpoint as a client would; nothing is asked over TLS.
+    /// Has the server answer a handshake, through the endpoint as a client would. That it refuses is an answer, too.
+    /// Nothing is asked over TLS.
     ///
     /// # Errors
     /// Why it did not, within this time.
@@ -291,7 +295,10 @@ impl Serving {
             return Ok(());
         }
         let settings = ClientSettings { timeout: within, ..ClientSettings::new(&self.url) };
-        client::greet(&settings).await
+        match client::greet(&settings).await {
+            Err(ClientError::Refused { data, .. }) if !data.as_deref().is_some_and(is_ours) => Ok(()),
+            greeted => greeted,
+        }
     }
 
     /// Waits until the server behind takes requests, as far as that can be seen: a command that serves HTTP listens by
@@ -317,10 +324,10 @@ impl Serving {
         self.stop_within(None).await
     }
 
-    /// The same, where requests under way may take so long at most.
+    /// The same, where requests under way may take so long.
     pub async fn stop_within(self, at_most: Option<Duration>) -> Stopped {
         let Self { tasks, processes, route, listeners, drain, cut, _workers, .. } = self;
-        let drain = at_most.map_or(drain, |at_most| at_most.min(drain));
+        let drain = at_most.unwrap_or(drain);
         let cutting = tokio::spawn(async move {
             tokio::time::sleep(drain).await;
             cut.cancel();
@@ -352,11 +359,21 @@ impl Serving {
     }
 }
 
+/// Whether it is skep itself that says so, since it got no answer.
+fn is_ours(data: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Data<'a> {
+        origin: &'a str,
+    }
+    serde_json::from_str::<Data<'_>>(data.get()).is_ok_and(|data| data.origin == "skep")
+}
+
 /// The address to listen on. A name gives its first IPv4 address, or its first at all.
-fn address_of(host: &str, port: u16) -> Result<SocketAddr, StartError> {
+async fn address_of(host: &str, port: u16) -> Result<SocketAddr, StartError> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let failed = |reason: String| StartError::Host { host: host.to_owned(), reason };
-    let found: Vec<_> = (bare, port).to_socket_addrs().map_err(|error| failed(error.to_string()))?.collect();
+    let found = tokio::net::lookup_host((bare, port)).await.map_err(|error| failed(error.to_string()))?;
+    let found: Vec<_> = found.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
     first.copied().ok_or_else(|| failed("the name has no address".to_owned()))
 }
@@ -391,8 +408,8 @@ fn endpoints(urls: &[String]) -> Result<Vec<Arc<Endpoint>>, StartError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_host_is_an_address_or_a_name() {
+    #[tokio::test]
+    async fn a_host_is_an_address_or_a_name() {
         for (host, expect) in [
             ("127.0.0.1", "127.0.0.1:80"),
             ("localhost", "127.0.0.1:80"),
@@ -400,9 +417,9 @@ mod tests {
             ("[::1]", "[::1]:80"),
             ("0.0.0.0", "0.0.0.0:80"),
         ] {
-            assert_eq!(address_of(host, 80).unwrap().to_string(), expect, "{host}");
+            assert_eq!(address_of(host, 80).await.unwrap().to_string(), expect, "{host}");
         }
-        let error = address_of("no.such.host.invalid", 80).unwrap_err().to_string();
+        let error = address_of("no.such.host.invalid", 80).await.unwrap_err().to_string();
         assert!(error.contains("no.such.host.invalid"), "{error}");
     }
 

@@ -63,13 +63,7 @@ pub fn read_or_create(path: &Path, text: impl FnOnce() -> String) -> Result<Stri
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder).map_err(FileError::on(folder, "made"))?;
     let text = text();
-    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut new| {
-        // A temporary file is made with mode 0600.
-        new.write_all(text.as_bytes())?;
-        new.as_file().sync_all()?;
-        Ok(new)
-    });
-    let new = written.map_err(FileError::on(path, "written"))?;
+    let new = fresh(folder, text.as_bytes()).map_err(FileError::on(path, "written"))?;
     match new.persist_noclobber(path) {
         Ok(_) => {
             sync_folder(folder);
@@ -81,6 +75,28 @@ pub fn read_or_create(path: &Path, text: impl FnOnce() -> String) -> Result<Stri
         }
         Err(failed) => Err(FileError::on(path, "written")(failed.error)),
     }
+}
+
+/// Puts a content in the place of what is there, for a file that nobody else changes: there is no lock. Readable by its owner
+/// only.
+///
+/// # Errors
+/// [`FileError`]: what was there is in its place.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let written = fresh(folder, content).and_then(|new| new.persist(path).map_err(|failed| failed.error));
+    written.map_err(FileError::on(path, "written"))?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// A flushed file of no name that anybody knows. A temporary file is made with mode 0600.
+fn fresh(folder: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(content)?;
+    new.as_file().sync_all()?;
+    Ok(new)
 }
 
 /// A crash right after must not lose the name. Where a folder cannot be flushed the file itself still was.

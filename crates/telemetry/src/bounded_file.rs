@@ -49,7 +49,11 @@ impl BoundedFile {
 impl Write for BoundedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.size >= self.bound {
-            std::fs::rename(&self.path, before(&self.path))?;
+            match std::fs::rename(&self.path, before(&self.path)) {
+                // Somebody has removed it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             self.file = appending(&self.path)?;
             self.size = 0;
         }

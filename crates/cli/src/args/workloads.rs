@@ -61,12 +61,12 @@ pub(crate) struct Which {
 pub(crate) struct StopArgs {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Seconds that requests under way may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub(crate) timeout: u64,
+    /// Seconds that requests under way may take; default: what the server was run with
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
 }
 
-/// Arguments of `skep start`.
+/// Arguments of `skep start` and `skep restart`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]

@@ -21,7 +21,7 @@ pub(crate) fn stop(args: &StopArgs, printer: &Printer) -> anyhow::Result<Outcome
             printer.say("No running workloads to stop");
             return Ok(Outcome::Done);
         }
-        let timeout = Duration::from_secs(args.timeout);
+        let timeout = args.timeout.map(Duration::from_secs);
         let done = each(&names, |name| {
             let daemon = daemon.clone();
             async move { daemon.stop_workload(&name, timeout).await.map(|_| ()) }
@@ -32,12 +32,27 @@ pub(crate) fn stop(args: &StopArgs, printer: &Printer) -> anyhow::Result<Outcome
 
 pub(crate) fn start(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     daemon::ask(async |daemon: DaemonClient| {
+        let stopped = |view: &WorkloadView| matches!(view.status, Status::Stopped | Status::Error);
+        let names = chosen(&daemon, &args.which, stopped).await?;
+        if names.is_empty() {
+            printer.say("No stopped workloads to start");
+        }
+        let done = each(&names, |name| {
+            let daemon = daemon.clone();
+            async move { daemon.start(&name).await.map(|_| ()) }
+        });
+        Ok(told(done.await, "started", printer))
+    })
+}
+
+pub(crate) fn restart(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    daemon::ask(async |daemon: DaemonClient| {
         let names = chosen(&daemon, &args.which, |_| true).await?;
         let done = each(&names, |name| {
             let daemon = daemon.clone();
             async move { daemon.restart(&name).await.map(|_| ()) }
         });
-        Ok(told(done.await, "started", printer))
+        Ok(told(done.await, "restarted", printer))
     })
 }
 

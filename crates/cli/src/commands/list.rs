@@ -30,7 +30,8 @@ pub(crate) fn list(args: &ListArgs, printer: &Printer) -> anyhow::Result<Outcome
 }
 
 fn is_asked_for(view: &WorkloadView, args: &ListArgs) -> bool {
-    let runs = matches!(view.status, Status::Running | Status::AuthRetrying);
+    // Those that should run: right after a start of the daemon they do not yet.
+    let runs = view.status.is_wanted();
     let has = |label: &String| match label.split_once('=') {
         Some((key, value)) => view.labels.get(key).is_some_and(|found| found == value),
         None => view.labels.contains_key(label),

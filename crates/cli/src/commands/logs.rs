@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
@@ -31,31 +31,33 @@ pub(crate) fn run(args: &LogsArgs, printer: &Printer) -> anyhow::Result<Outcome>
     }
     let log = if args.proxy { folders.daemon_log() } else { folders.log(&args.name) };
     let filter = Filter::new(args);
-    let mut last = VecDeque::new();
     let show = |line: &str| printer.data(&(filter.shown(line).to_owned() + "\n"));
-    for path in [bounded_file::before(&log), log.clone()] {
-        for line in lines(&path)? {
-            let line = line?;
-            if !filter.takes(&line) {
-                continue;
+    let mut last = VecDeque::new();
+    let mut take = |line: &str| match args.tail {
+        _ if !filter.takes(line) => Ok(()),
+        None => show(line),
+        Some(count) => {
+            last.push_back(line.to_owned());
+            if last.len() > count {
+                last.pop_front();
             }
-            match args.tail {
-                None => show(&line)?,
-                Some(count) => {
-                    last.push_back(line);
-                    if last.len() > count {
-                        last.pop_front();
-                    }
-                }
-            }
+            Ok(())
         }
+    };
+    if let Some(mut before) = open(&bounded_file::before(&log))? {
+        before.each_line(&mut take)?;
+    }
+    let mut file = open(&log)?;
+    if file.is_none() && !args.follow {
+        bail!("there is no log of {:?}: it has written none, or is none of `skep list --all`", args.name);
+    }
+    if let Some(file) = &mut file {
+        file.each_line(&mut take)?;
     }
     last.iter().try_for_each(|line| show(line))?;
     if args.follow {
-        return follow(&log, &filter, show);
-    }
-    if !log.exists() {
-        bail!("there is no log of {:?}: `skep list --all` shows the servers", args.name);
+        let show = |line: &str| if filter.takes(line) { show(line) } else { Ok(()) };
+        follow(&log, file, show)?;
     }
     Ok(Outcome::Done)
 }
@@ -94,52 +96,54 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn lines(path: &Path) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>>> {
-    let file = match File::open(path) {
-        Ok(file) => Some(file),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("{} could not be read", path.display())),
-    };
-    Ok(file.into_iter().flat_map(|file| BufReader::new(file).lines()))
+/// A log file that is read.
+struct Reader {
+    /// Which file it is, whatever it is called by now.
+    number: u64,
+    reader: BufReader<File>,
+    line: String,
 }
 
-/// Shows what is added, until it is interrupted. A file that is put aside is read to its end, then the next one from its
-/// beginning.
-fn follow(
-    path: &PathBuf,
-    filter: &Filter<'_>,
-    show: impl Fn(&str) -> anyhow::Result<()>,
-) -> anyhow::Result<Outcome> {
-    let mut open: Option<(u64, BufReader<File>)> = None;
-    let mut is_first = true;
-    let mut line = String::new();
-    loop {
-        if open.is_none()
-            && let Ok(mut file) = File::open(path)
-        {
-            if is_first {
-                file.seek(std::io::SeekFrom::End(0))?;
-            }
-            open = Some((file.metadata()?.ino(), BufReader::new(file)));
+/// `None` where there is no such file.
+fn open(path: &Path) -> anyhow::Result<Option<Reader>> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.ino(), file)));
+    match opened {
+        Ok((number, file)) => Ok(Some(Reader { number, reader: BufReader::new(file), line: String::new() })),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{} could not be read", path.display())),
+    }
+}
+
+impl Reader {
+    /// The lines that are whole and not read yet. The rest of one that is being written comes the next time.
+    fn each_line(&mut self, mut take: impl FnMut(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        while self.reader.read_line(&mut self.line)? > 0 && self.line.ends_with('\n') {
+            take(self.line.trim_end_matches('\n'))?;
+            self.line.clear();
         }
-        is_first = false;
-        if let Some((number, reader)) = &mut open {
-            while reader.read_line(&mut line)? > 0 {
-                // The rest of a line that is being written comes with the next look.
-                if !line.ends_with('\n') {
-                    break;
-                }
-                let whole = line.trim_end_matches('\n');
-                if filter.takes(whole) {
-                    show(whole)?;
-                }
-                line.clear();
-            }
-            let is_same = std::fs::metadata(path).is_ok_and(|found| found.ino() == *number);
-            if !is_same {
-                open = None;
-                continue;
-            }
+        Ok(())
+    }
+}
+
+/// Shows what is added, until it is interrupted or nobody reads it. A file that was put aside is read to its end, then the next
+/// one from its beginning.
+fn follow(
+    path: &Path,
+    mut file: Option<Reader>,
+    show: impl Fn(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    loop {
+        // In this order: what is in a file that is not written to any more is seen by now.
+        let newest = std::fs::metadata(path).ok().map(|found| found.ino());
+        if let Some(file) = &mut file {
+            file.each_line(&show)?;
+        }
+        if newest.is_some() && file.as_ref().map(|file| file.number) != newest {
+            file = open(path)?;
+            continue;
+        }
+        if !crate::printer::is_read() {
+            return Ok(());
         }
         sleep(LOOK_EVERY);
     }

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read};
 use anyhow::{Context, bail};
 use manager::secrets::Provider;
 use model::SecretValue;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::args::{SecretArgs, SecretCommand};
 use crate::exit::Outcome;
@@ -46,14 +47,40 @@ fn list(provider: &dyn Provider, printer: &Printer) -> anyhow::Result<()> {
 
 /// What comes by stdin, without the newline at its end: a secret in an argument could be read by everyone.
 fn read_value(printer: &Printer) -> anyhow::Result<SecretValue> {
-    if std::io::stdin().is_terminal() {
-        printer.say("type the secret, then Enter and Ctrl-D (it is shown; to hide it, pipe it in)");
-    }
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("the secret is not text")?;
+    if std::io::stdin().is_terminal() {
+        printer.say("type the secret, then Enter (it is not shown)");
+        let _unseen = Unseen::begin();
+        std::io::stdin().read_line(&mut text).context("the secret is not text")?;
+    } else {
+        std::io::stdin().read_to_string(&mut text).context("the secret is not text")?;
+    }
     let value = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
     if value.is_empty() {
         bail!("there is nothing on stdin: write for instance  skep secret set NAME < file");
     }
     Ok(SecretValue::new(value.to_owned()))
+}
+
+/// The terminal shows nothing of what is typed, as long as this is there.
+struct Unseen(Option<Termios>);
+
+impl Unseen {
+    fn begin() -> Self {
+        let before = tcgetattr(rustix::stdio::stdin()).ok();
+        if let Some(mut quiet) = before.clone() {
+            quiet.local_modes.remove(LocalModes::ECHO);
+            // Where it cannot be had, it is shown as anything else.
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &quiet);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
+    }
 }

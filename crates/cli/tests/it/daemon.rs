@@ -128,7 +128,7 @@ async fn a_killed_daemon_takes_its_servers_along_and_the_next_one_brings_them_ba
     home.kill_daemon().await;
     // As after a reboot: nothing runs, and sockets are gone.
     until("its servers are dead", || home.processes().is_empty()).await;
-    std::fs::remove_dir_all(home.path("run")).unwrap();
+    std::fs::remove_dir_all(home.path("state/skep/run")).unwrap();
     until("what ran runs again", || home.find("example").is_some_and(|view| view["status"] == "running"))
         .await;
     assert_eq!(home.find("example").unwrap()["url"], url);
@@ -199,20 +199,21 @@ async fn commands_at_once_end_in_what_one_order_of_them_explains() {
                 _ => vec!["rm", name],
             };
             let mut command = home.command(&args);
-            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
             (name, args[0], command.spawn().unwrap())
         })
         .collect();
     // Of each name: how often it was made, and removed.
     let mut balance: BTreeMap<&str, i64> = BTreeMap::from([("a", 1), ("b", 0), ("c", 0)]);
-    for (name, what, mut command) in commands {
-        if command.wait().unwrap().success() {
-            *balance.get_mut(name).unwrap() += match what {
-                "run" => 1,
-                "rm" => -1,
-                _ => 0,
-            };
-        }
+    for (name, what, command) in commands {
+        let said = command.wait_with_output().unwrap();
+        // A server that somebody else stops or removes while it starts was made all the same.
+        let was_made = String::from_utf8_lossy(&said.stderr).contains("meanwhile");
+        *balance.get_mut(name).unwrap() += match what {
+            "run" if said.status.success() || was_made => 1,
+            "rm" if said.status.success() => -1,
+            _ => 0,
+        };
     }
     let views = home.list(&["--all"]);
     for (name, balance) in balance {
@@ -315,4 +316,73 @@ async fn logs_are_shown_followed_and_pruned() {
     home.skep(&["rm", "talks"]).ok();
     assert!(home.skep(&["logs", "prune"]).ok().contains("talks.log"));
     assert!(!home.path("data/skep/logs/talks.log").exists());
+}
+
+#[tokio::test]
+async fn a_server_that_starts_can_be_stopped_and_one_that_never_answers_takes_no_minute_of_others() {
+    let home = Home::new();
+    let mut starting = home.command(&["run", "--name", "slow", "--", "sleep", "1000"]);
+    let mut starting = starting.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it starts", || home.find("slow").is_some_and(|view| view["status"] == "starting")).await;
+    let began = Instant::now();
+    home.skep(&["stop", "slow"]).ok();
+    assert_eq!(home.find("slow").unwrap()["status"], "stopped");
+    home.skep(&["rm", "slow"]).ok();
+    assert!(!starting.wait().unwrap().success(), "who started it is told");
+    assert!(began.elapsed() < Duration::from_secs(40), "nobody waited for it: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_run_that_fails_takes_nothing_of_others_along() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let kept = home.path("data/skep/homes/example/kept");
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    std::fs::write(&kept, "").unwrap();
+    let error = home.skep(&["run", "--proxy-port", &port, "example"]).error();
+    assert!(error.contains("in use"), "{error}");
+    assert!(kept.exists() && home.find("example").is_none());
+}
+
+#[tokio::test]
+async fn what_a_removal_left_that_was_cut_short_is_no_workload_and_in_nobodys_way() {
+    let home = Home::new();
+    let left = home.path("data/skep/statuses/left.json");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    let status = json!({"status": "removing", "created_at": "2026-01-01T00:00:00Z"});
+    std::fs::write(&left, status.to_string()).unwrap();
+    assert!(home.list(&["--all"]).is_empty() && !left.exists());
+    std::fs::write(&left, status.to_string()).unwrap();
+    home.run(&["example", "--name", "left"]);
+    home.skep(&["daemon", "stop"]).ok();
+    assert_eq!(home.find("left").map(|view| view["name"].clone()), Some(json!("left")));
+}
+
+#[tokio::test]
+async fn another_login_of_the_same_user_has_the_same_daemon() {
+    let home = Home::new();
+    home.run(&["example"]);
+    let mut other = home.command(&["list", "--format", "json"]);
+    let (out, _, _) = testkit::program::run(
+        {
+            other.env("XDG_RUNTIME_DIR", home.path("elsewhere"));
+            other
+        },
+        Duration::from_secs(60),
+    )
+    .unwrap();
+    let views: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(views.len(), 1);
+    assert_eq!(home.find("example").unwrap()["status"], "running");
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_asks_for_nothing() {
+    let home = Home::new();
+    home.run(&["example"]);
+    for name in ["a/b", "", "a b", "example?x", "../example"] {
+        let error = home.skep(&["status", name]).error();
+        assert!(error.contains("there is no workload named"), "{name}: {error}");
+    }
 }

@@ -55,8 +55,7 @@ impl Home {
             .env("HOME", self.folder.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_DATA_HOME", self.path("data"))
-            .env("XDG_CONFIG_HOME", self.path("config"))
-            .env("XDG_RUNTIME_DIR", self.path("run"));
+            .env("XDG_CONFIG_HOME", self.path("config"));
         command
     }
 

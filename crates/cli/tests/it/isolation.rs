@@ -113,7 +113,7 @@ async fn a_server_sees_its_volumes_without_what_is_ignored_and_nothing_else() {
     assert_eq!(std::fs::read_to_string(project.join("new")).unwrap(), "written\n");
     // What it writes at home is there the next time.
     says(&mut writer, "echo kept > $HOME/note").await;
-    home.skep(&["start", "rw"]).ok();
+    home.skep(&["restart", "rw"]).ok();
     let mut again = Session::open(home.find("rw").unwrap()["url"].as_str().unwrap()).await.unwrap();
     assert_eq!(says(&mut again, "cat $HOME/note").await, "kept");
 }
@@ -139,7 +139,7 @@ async fn a_secret_gets_to_its_server_and_nowhere_else() {
     let lines: Vec<_> = home.processes().into_iter().map(|(_, line)| line).collect();
     assert!(lines.iter().all(|line| !line.contains("hunter2")), "{lines:?}");
     home.skep(&["secret", "delete", "token"]).ok();
-    assert!(home.skep(&["start", "s"]).error().contains("token"));
+    assert!(home.skep(&["restart", "s"]).error().contains("token"));
     assert_eq!(home.find("s").unwrap()["status"], "error");
 }
 

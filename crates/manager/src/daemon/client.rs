@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
+use model::WorkloadName;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
@@ -108,13 +109,19 @@ impl DaemonClient {
         self.ask(Method::GET, "/v1/daemon", Bytes::new(), PATIENCE).await
     }
 
-    /// Has the daemon stop all workloads and end. They are started again with the next one.
+    /// Has the daemon stop all workloads and end, and waits for it. They are started again with the next one.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn stop(&self) -> Result<(), AskError> {
+        let pid = self.view().await?.pid;
         self.send(Method::POST, "/v1/daemon/stop", Bytes::new(), PATIENCE).await?;
-        while socket::connect(&self.folders.socket()).await?.is_some() {
+        let deadline = Instant::now() + LONG_PATIENCE;
+        // Another one may have been started by then.
+        while self.view().await.is_ok_and(|view| view.pid == pid) {
+            if Instant::now() > deadline {
+                return Err(SocketError::silent(&self.folders.socket(), &"it does not end").into());
+            }
             sleep(LOOK_EVERY).await;
         }
         Ok(())
@@ -133,7 +140,7 @@ impl DaemonClient {
     /// # Errors
     /// [`AskError`].
     pub async fn show(&self, name: &str) -> Result<WorkloadView, AskError> {
-        self.ask(Method::GET, &path(name, ""), Bytes::new(), PATIENCE).await
+        self.ask(Method::GET, &path(name, "")?, Bytes::new(), PATIENCE).await
     }
 
     /// The RunConfig of one of them.
@@ -141,14 +148,14 @@ impl DaemonClient {
     /// # Errors
     /// [`AskError`].
     pub async fn config(&self, name: &str) -> Result<String, AskError> {
-        let text = self.send(Method::GET, &path(name, "/config"), Bytes::new(), PATIENCE).await?;
+        let text = self.send(Method::GET, &path(name, "/config")?, Bytes::new(), PATIENCE).await?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Makes a workload of a RunConfig and starts it.
     ///
     /// # Errors
-    /// [`AskError`]: nothing is left of it then.
+    /// [`AskError`]. After a [`Problem`] nothing is left of it; where the daemon ended meanwhile, the next one knows.
     pub async fn run(&self, config: String) -> Result<WorkloadView, AskError> {
         self.ask(Method::POST, "/v1/workloads", config.into(), LONG_PATIENCE).await
     }
@@ -158,16 +165,20 @@ impl DaemonClient {
     /// # Errors
     /// [`AskError`].
     pub async fn start(&self, name: &str) -> Result<WorkloadView, AskError> {
-        self.ask(Method::POST, &path(name, "/start"), Bytes::new(), LONG_PATIENCE).await
+        self.ask(Method::POST, &path(name, "/start")?, Bytes::new(), LONG_PATIENCE).await
     }
 
-    /// Stops one, and it stays stopped. Requests under way may take so long.
+    /// Stops one, and it stays stopped. Requests under way may take so long; `None`: as long as it is configured.
     ///
     /// # Errors
     /// [`AskError`].
-    pub async fn stop_workload(&self, name: &str, drain: Duration) -> Result<WorkloadView, AskError> {
-        let what = format!("/stop?timeout={}", drain.as_secs());
-        self.ask(Method::POST, &path(name, &what), Bytes::new(), LONG_PATIENCE).await
+    pub async fn stop_workload(&self, name: &str, drain: Option<Duration>) -> Result<WorkloadView, AskError> {
+        let what = match drain {
+            Some(drain) => format!("/stop?timeout={}", drain.as_secs()),
+            None => "/stop".to_owned(),
+        };
+        let patience = LONG_PATIENCE + drain.unwrap_or_default();
+        self.ask(Method::POST, &path(name, &what)?, Bytes::new(), patience).await
     }
 
     /// Stops one and starts it again.
@@ -175,7 +186,7 @@ impl DaemonClient {
     /// # Errors
     /// [`AskError`].
     pub async fn restart(&self, name: &str) -> Result<WorkloadView, AskError> {
-        self.ask(Method::POST, &path(name, "/restart"), Bytes::new(), LONG_PATIENCE).await
+        self.ask(Method::POST, &path(name, "/restart")?, Bytes::new(), LONG_PATIENCE).await
     }
 
     /// Stops one and forgets it.
@@ -183,7 +194,7 @@ impl DaemonClient {
     /// # Errors
     /// [`AskError`].
     pub async fn remove(&self, name: &str) -> Result<(), AskError> {
-        self.send(Method::DELETE, &path(name, ""), Bytes::new(), LONG_PATIENCE).await.map(|_| ())
+        self.send(Method::DELETE, &path(name, "")?, Bytes::new(), LONG_PATIENCE).await.map(|_| ())
     }
 
     async fn ask<T: for<'de> Deserialize<'de>>(
@@ -248,9 +259,12 @@ impl DaemonClient {
     }
 }
 
-/// A name may hold nothing that means something in a path.
-fn path(name: &str, what: &str) -> String {
-    format!("/v1/workloads/{name}{what}")
+/// Where a workload is asked about. What is no name is none of a workload: nothing in it means something in a path.
+fn path(name: &str, what: &str) -> Result<String, Problem> {
+    match WorkloadName::new(name) {
+        Ok(name) => Ok(format!("/v1/workloads/{name}{what}")),
+        Err(_) => Err(Problem::not_found(name)),
+    }
 }
 
 /// Starts it as a process that no terminal and no parent takes along. What it says before it has a log goes to a file.

@@ -54,12 +54,18 @@ impl Files {
         Ok(Self(State::open(&roots)?))
     }
 
-    /// All workloads. A file that cannot be read is told in the log, and the others are given.
+    /// All workloads. A file that cannot be read is told in the log, and the others are given. A status without a RunConfig is
+    /// what a removal left that was cut short, and removed.
     pub(super) async fn all(&self) -> Result<Vec<Kept>, Problem> {
         self.wait(|state| {
             let (configs, statuses) = (state.run_configs.list()?, state.statuses.list()?);
             for trouble in configs.troubles.iter().chain(&statuses.troubles) {
                 tracing::error!(%trouble, "a workload's file is passed over");
+            }
+            for (name, _) in &statuses.entries {
+                if !state.run_configs.exists(name) {
+                    state.statuses.remove(name)?;
+                }
             }
             let status_of = |name: &WorkloadName| {
                 let found = statuses.entries.iter().find(|(of, _)| of == name);
@@ -88,7 +94,13 @@ impl Files {
     /// Keeps a new workload.
     pub(super) async fn create(&self, name: &WorkloadName, config: &RunConfig) -> Result<(), Problem> {
         let (name, config) = (name.clone(), config.clone());
-        self.wait(move |state| Ok(state.run_configs.create(&name, &config).map(drop)?)).await
+        self.wait(move |state| {
+            state.run_configs.create(&name, &config)?;
+            // Of one that was here before.
+            state.statuses.remove(&name)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Keeps the port that a workload got.

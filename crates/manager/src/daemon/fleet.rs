@@ -66,7 +66,7 @@ impl Fleet {
         {
             let mut workloads = self.site.workloads.lock();
             if self.stop.is_cancelled() {
-                return Err(Problem::new(ProblemKind::Failed, "the daemon is being stopped"));
+                return Err(Problem::leaving());
             }
             if workloads.contains_key(&name) {
                 let message = format!(
@@ -82,7 +82,8 @@ impl Fleet {
 
     /// Has something done to one of them, and waits until it is.
     pub(super) async fn order(&self, name: &str, task: Task) -> Result<WorkloadView, Problem> {
-        self.handle(name)?.order(task).await
+        let done = self.handle(name)?.order(task).await;
+        done.map_err(|problem| if self.stop.is_cancelled() { Problem::leaving() } else { problem })
     }
 
     pub(super) fn news(&self) -> broadcast::Receiver<WorkloadView> {
@@ -91,9 +92,7 @@ impl Fleet {
 
     /// Stops all, which are wanted as before.
     pub(super) async fn leave(&self) {
-        // Without a way to them, they end.
-        let workloads = std::mem::take(&mut *self.site.workloads.lock());
-        drop(workloads);
+        self.site.tasks.stop();
         let left = self.site.tasks.wait(super::TO_LEAVE).await;
         if left > 0 {
             tracing::warn!(workloads = left, "workloads did not stop in time");

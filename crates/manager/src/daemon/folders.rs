@@ -20,7 +20,8 @@ use crate::control::ControlFolder;
 /// | `CONFIG/thvignore` | what no server sees of any directory |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// What ends with the login.
+    /// Sockets and locks. Not the login's own folder: that may go while the daemon stays, and another session may have
+    /// another one, or none.
     pub run: PathBuf,
     /// What must survive a restart and nobody edits.
     pub state: PathBuf,
@@ -49,6 +50,10 @@ impl Folders {
     #[must_use]
     pub fn sessions(&self) -> PathBuf {
         self.state.join("sessions")
+    }
+
+    pub(crate) fn sessions_of(&self, name: &str) -> PathBuf {
+        self.sessions().join(format!("{name}.redb"))
     }
 
     /// The keys that session ids are sealed with.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::{RunConfig, WorkloadName};
@@ -9,6 +12,7 @@ use parking_lot::Mutex;
 use proxy::listener::Workers;
 use telemetry::Tasks;
 use tokio::sync::{broadcast, watch};
+use tokio::task::spawn_blocking;
 
 use super::files::Files;
 use super::wire::{Problem, ProblemKind, WorkloadView};
@@ -25,7 +29,7 @@ pub(super) struct Site {
     pub(super) files: Files,
     pub(super) tasks: Tasks,
     pub(super) workloads: Mutex<BTreeMap<WorkloadName, WorkloadHandle>>,
-    around: Surroundings,
+    around: Arc<Surroundings>,
     workers: Workers,
     news: broadcast::Sender<WorkloadView>,
 }
@@ -36,7 +40,7 @@ impl Site {
             files,
             tasks: Tasks::new(),
             workloads: Mutex::default(),
-            around,
+            around: Arc::new(around),
             workers,
             news: broadcast::Sender::new(NEWS),
         })
@@ -44,32 +48,49 @@ impl Site {
 
     /// Serves what a configuration says; gives the reason why not.
     pub(super) async fn serve(&self, name: &WorkloadName, config: &RunConfig) -> Result<Serving, String> {
-        let mut settings = plan::settings(config, &self.around).map_err(|error| whole(&error))?;
+        let (around, config) = (Arc::clone(&self.around), config.clone());
+        // Keys are derived, and mounted folders looked through: others do not wait for that.
+        let planned = spawn_blocking(move || plan::settings(&config, &around).map_err(|error| whole(&error)));
+        let mut settings = planned.await.map_err(|error| error.to_string())??;
         if let Some(folders) = &self.around.folders {
             settings.log_file = Some(folders.log(name.as_str()));
         }
         Serving::start(settings, &self.workers).await.map_err(|error| whole(&error))
     }
 
+    /// What is there under the name of a workload that is not there yet: left by others, and not its to remove.
+    pub(super) fn before(&self, name: &WorkloadName) -> Before {
+        let there = |path: PathBuf| path.exists();
+        let folders = self.around.folders.as_ref();
+        Before {
+            home: folders.is_some_and(|folders| there(folders.home(name.as_str()))),
+            sessions: folders.is_some_and(|folders| there(folders.sessions_of(name.as_str()))),
+        }
+    }
+
     /// Takes away what is kept of a workload; its log stays, for whoever asks what happened.
     pub(super) async fn remove(&self, name: &WorkloadName) -> Result<(), Problem> {
+        self.take_back(name, Before { home: false, sessions: false }).await
+    }
+
+    /// The same, but for what was there before.
+    pub(super) async fn take_back(&self, name: &WorkloadName, before: Before) -> Result<(), Problem> {
         let folders = self.around.folders.clone();
         let named = name.clone();
-        let removing = tokio::task::spawn_blocking(move || {
+        let removing = spawn_blocking(move || {
             let Some(folders) = folders else { return Ok(()) };
-            let sessions = std::fs::remove_file(folders.sessions().join(format!("{named}.redb")));
-            let home = std::fs::remove_dir_all(folders.home(named.as_str()));
-            for result in [sessions, home] {
-                match result {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+            if !before.sessions {
+                gone(std::fs::remove_file(folders.sessions_of(named.as_str())))?;
+            }
+            if !before.home {
+                gone(remove_tree(&folders.home(named.as_str())))?;
             }
             Ok(())
         });
-        let removed = removing.await.map_err(std::io::Error::other).and_then(|removed| removed);
+        let removed = removing.await.map_err(io::Error::other).and_then(|removed| removed);
         removed.map_err(|error| {
-            Problem::new(ProblemKind::Failed, format!("what {name} kept could not be removed: {error}"))
+            let message = format!("what {name} kept could not be removed: {error}");
+            Problem::new(ProblemKind::Failed, message)
         })?;
         self.files.remove(name).await
     }
@@ -92,6 +113,44 @@ impl Site {
     }
 }
 
+/// What was there before a workload was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    home: bool,
+    sessions: bool,
+}
+
+/// That nothing is there is what was wanted.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder, those in it too that may not be written to: servers make such, Go's module cache for one.
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(folder)?;
+            std::fs::remove_dir_all(folder)
+        }
+        done => done,
+    }
+}
+
+fn make_writable(folder: &Path) -> io::Result<()> {
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        // A link leads elsewhere, and is not followed.
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// An error with what lies behind it.
 fn whole(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -105,4 +164,27 @@ fn whole(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_may_not_be_written_to_is_removed_and_what_a_link_leads_to_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, other) = (folder.path().join("home"), folder.path().join("other"));
+        std::fs::create_dir_all(home.join("pkg/mod")).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(home.join("pkg/mod/a"), "").unwrap();
+        std::fs::write(other.join("kept"), "").unwrap();
+        std::os::unix::fs::symlink(&other, home.join("link")).unwrap();
+        for read_only in [home.join("pkg/mod"), home.join("pkg")] {
+            std::fs::set_permissions(read_only, std::fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        make_writable(&home).unwrap();
+        remove_tree(&home).unwrap();
+        assert!(!home.exists() && other.join("kept").exists());
+        assert!(gone(remove_tree(&home)).is_ok());
+    }
 }

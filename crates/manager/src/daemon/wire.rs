@@ -86,6 +86,11 @@ impl Problem {
         Self { kind, message: message.into() }
     }
 
+    /// Nothing more is begun.
+    pub(crate) fn leaving() -> Self {
+        Self::new(ProblemKind::Failed, "the daemon is being stopped; the next command starts another")
+    }
+
     pub(crate) fn not_found(name: &str) -> Self {
         Self::new(
             ProblemKind::NotFound,

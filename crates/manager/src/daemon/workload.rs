@@ -11,9 +11,9 @@ use model::run_config::{Run, Source, Transport};
 use model::workload::{Status, StatusRecord};
 use model::{RunConfig, Timestamp, WorkloadName};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::site::Site;
+use super::site::{Before, Site};
 use super::wire::{Problem, ProblemKind, WorkloadView};
 use crate::serve::Serving;
 
@@ -85,6 +85,7 @@ impl WorkloadHandle {
             started_at: Timestamp::default(),
             late_at: Instant::now(),
             waiting: Vec::new(),
+            new: None,
             told,
         };
         site.tasks.spawn("workload", task.run(orders, beginning));
@@ -124,12 +125,14 @@ struct WorkloadTask {
     /// When those who wait for it are answered, ready or not.
     late_at: Instant,
     waiting: Vec<Reply>,
+    /// It has not run yet: where it fails, nothing of it is kept.
+    new: Option<Before>,
     told: watch::Sender<WorkloadView>,
 }
 
 enum Happened {
     Ordered(Order),
-    /// The daemon ends.
+    /// The daemon ends, or forgets it.
     Closed,
     Failed(String),
     /// It has answered, or why it has not.
@@ -150,7 +153,9 @@ impl WorkloadTask {
         if self.begin(beginning).await == Life::Over {
             return;
         }
+        let stop = self.site.tasks.stop_token();
         let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let happened = {
                 let (greeted, failed) = (greeted(self.serving.as_ref()), failed(self.serving.as_ref()));
@@ -160,6 +165,7 @@ impl WorkloadTask {
                 };
                 tokio::select! {
                     biased;
+                    () = stop.cancelled() => Happened::Closed,
                     order = orders.recv() => order.map_or(Happened::Closed, Happened::Ordered),
                     why = failed => Happened::Failed(why),
                     greeted = greeted, if !self.is_ready => Happened::Greeted(greeted),
@@ -167,27 +173,17 @@ impl WorkloadTask {
                     looked = looked, if self.is_ready => Happened::Looked(looked),
                 }
             };
-            match happened {
-                Happened::Ordered(order) => {
-                    if self.obey(order).await == Life::Over {
-                        return;
-                    }
-                }
+            let life = match happened {
+                Happened::Ordered(order) => self.obey(order).await,
                 Happened::Closed => return self.leave().await,
                 Happened::Failed(why) => self.fail(why).await,
-                Happened::Greeted(Ok(())) => {
-                    self.is_ready = true;
-                    self.become_(Status::Running, "").await;
-                    self.answer_all(|view| Ok(view.clone()));
-                }
-                Happened::Greeted(Err(why)) => {
-                    self.is_ready = true;
-                    self.become_(Status::Unhealthy, &why).await;
-                    self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
-                }
-                Happened::Late => self.answer_all(|view| Ok(view.clone())),
+                Happened::Greeted(greeted) => self.greeted(greeted).await,
+                Happened::Late => self.late().await,
                 Happened::Looked(Ok(())) => self.becomes(Status::Running, "").await,
                 Happened::Looked(Err(why)) => self.becomes(Status::Unhealthy, &why).await,
+            };
+            if life == Life::Over {
+                return;
             }
         }
     }
@@ -195,10 +191,10 @@ impl WorkloadTask {
     async fn begin(&mut self, beginning: Beginning) -> Life {
         match beginning {
             Beginning::New(reply) => self.begin_new(reply).await,
-            Beginning::Found(_) if self.record.status == Status::Removing => {
-                let _ = self.remove().await;
-                Life::Over
-            }
+            Beginning::Found(_) if self.record.status == Status::Removing => match self.remove().await {
+                Ok(()) => Life::Over,
+                Err(_) => Life::GoesOn,
+            },
             Beginning::Found(_) => {
                 if self.record.status.is_wanted() {
                     self.bring_up().await;
@@ -212,47 +208,53 @@ impl WorkloadTask {
 
     /// All or nothing: what cannot be started the first time is not kept.
     async fn begin_new(&mut self, reply: Reply) -> Life {
+        let before = self.site.before(&self.name);
         if let Err(problem) = self.site.files.create(&self.name, &self.config).await {
             self.site.forget(&self.name, &self.told.subscribe());
             let _ = reply.send(Err(problem));
             return Life::Over;
         }
+        self.new = Some(before);
+        self.waiting.push(reply);
         self.bring_up().await;
-        let why = if self.serving.is_none() {
-            Some(self.record.status_context.clone())
-        } else {
-            self.first_failure().await
-        };
-        let Some(why) = why else {
-            let _ = reply.send(Ok(self.view()));
-            return Life::GoesOn;
-        };
-        self.put_down(None).await;
-        let _ = self.remove().await;
-        let _ = reply.send(Err(Problem::new(ProblemKind::Failed, why)));
-        Life::Over
+        match self.serving {
+            Some(_) => Life::GoesOn,
+            None => self.fail(self.record.status_context.clone()).await,
+        }
     }
 
-    /// Waits for its first sign of life, or the reason why there is none.
-    async fn first_failure(&mut self) -> Option<String> {
-        let late_at = self.late_at;
-        let (greeted, failed) = (greeted(self.serving.as_ref()), failed(self.serving.as_ref()));
-        tokio::select! {
-            biased;
-            why = failed => return Some(why),
-            greeted = greeted => if let Err(why) = greeted { return Some(why) },
-            // It goes on starting.
-            () = sleep_until(late_at) => return None,
+    /// It has answered for the first time, or said why it does not.
+    async fn greeted(&mut self, greeted: Result<(), String>) -> Life {
+        match greeted {
+            Ok(()) => {
+                (self.is_ready, self.new) = (true, None);
+                self.become_(Status::Running, "").await;
+                self.answer_all(|view| Ok(view.clone()));
+            }
+            Err(why) if self.new.is_some() => return self.fail(why).await,
+            Err(why) => {
+                self.is_ready = true;
+                self.become_(Status::Unhealthy, &why).await;
+                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
+            }
         }
-        self.is_ready = true;
-        self.become_(Status::Running, "").await;
-        None
+        Life::GoesOn
+    }
+
+    /// It takes longer than anybody should wait. One that was there goes on starting.
+    async fn late(&mut self) -> Life {
+        if self.new.is_some() {
+            return self.fail(format!("the server has not answered within {TO_BE_READY:?}")).await;
+        }
+        self.answer_all(|view| Ok(view.clone()));
+        Life::GoesOn
     }
 
     async fn obey(&mut self, Order { task, reply }: Order) -> Life {
         match task {
             Task::Start => self.start(reply).await,
             Task::Stop(drain) => {
+                self.new = None;
                 let stopped = self.stop(drain).await;
                 let _ = reply.send(stopped);
             }
@@ -331,17 +333,28 @@ impl WorkloadTask {
         }
     }
 
-    async fn fail(&mut self, why: String) {
+    async fn fail(&mut self, why: String) -> Life {
         self.put_down(None).await;
-        self.become_(Status::Error, &why).await;
-        self.answer_all(|view| Err(Problem::new(ProblemKind::Failed, view.status_context.clone())));
+        let Some(before) = self.new.take() else {
+            self.become_(Status::Error, &why).await;
+            self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
+            return Life::GoesOn;
+        };
+        let removed = self.site.take_back(&self.name, before).await;
+        if let Err(problem) = &removed {
+            tracing::error!(workload.name = %self.name, %problem, "what is left of it is not removed");
+        }
+        self.site.forget(&self.name, &self.told.subscribe());
+        self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
+        Life::Over
     }
 
     /// What somebody saw of it.
-    async fn becomes(&mut self, status: Status, context: &str) {
+    async fn becomes(&mut self, status: Status, context: &str) -> Life {
         if self.record.status != status {
             self.become_(status, context).await;
         }
+        Life::GoesOn
     }
 
     /// Takes away all that is kept of it, and itself.
@@ -357,6 +370,7 @@ impl WorkloadTask {
 
     /// The daemon ends: what runs stops, and is wanted as before.
     async fn leave(&mut self) {
+        self.answer_all(|_| Err(Problem::leaving()));
         self.put_down(None).await;
     }
 
