@@ -11,6 +11,7 @@ mod files;
 mod fleet;
 mod folders;
 mod site;
+mod view;
 pub mod wire;
 mod workload;
 
