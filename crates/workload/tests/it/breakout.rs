@@ -59,6 +59,8 @@ const ATTEMPTS: &[(&str, By, In, &str)] = &[
 mv $WRITABLE/.env $WRITABLE/env; grep -q hidden $WRITABLE/env; s=$?; mv $WRITABLE/env $WRITABLE/.env; exit $s"),
     ("read what the profile hides in another place", Anyone, Shell, "
 mv $WRITABLE/sub $WRITABLE/bus && grep -q hidden $WRITABLE/bus/key; s=$?; mv $WRITABLE/bus $WRITABLE/sub; exit $s"),
+    ("put another directory around what the profile hides", Anyone, Shell, "
+mv $WRITABLE/sub $WRITABLE/bus && mkdir $WRITABLE/sub; s=$?; rmdir $WRITABLE/sub; mv $WRITABLE/bus $WRITABLE/sub; exit $s"),
     ("read what the profile hides through a hard link", Anyone, Shell, "
 ln $WRITABLE/.env $WRITABLE/link && grep -q hidden $WRITABLE/link; s=$?; rm -f $WRITABLE/link; exit $s"),
     ("remove what hides something", Anyone, Shell, "
