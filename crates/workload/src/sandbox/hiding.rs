@@ -23,6 +23,13 @@ pub(super) struct Hidden {
     pub(super) is_elsewhere: bool,
 }
 
+impl Hidden {
+    /// A path that is covered where it exists.
+    pub(super) fn if_there(path: &Path) -> Self {
+        Self { path: path.into(), is_in_writable: false, is_elsewhere: true }
+    }
+}
+
 /// All that is to be covered.
 pub(super) struct Covers {
     /// What is further up first.

@@ -81,7 +81,8 @@ impl Plan {
         }
         let system = system::of_host(config.network);
         let shown = shown(config, system.shown, &program, &search);
-        let covers = hiding::covers(&config.hide, &config.fixed, &shown, config.home.as_deref());
+        let mut covers = hiding::covers(&config.hide, &config.fixed, &shown, config.home.as_deref());
+        covers.hidden.extend(system::hidden().filter(|path| !is_named(path, config)).map(Hidden::if_there));
         let cwd = command.cwd.map(|cwd| overlap::inside(cwd, config));
         Ok(Self {
             program: program.into(),
@@ -114,6 +115,12 @@ impl Plan {
         File::from(from).take(MOST_BYTES).read_to_end(&mut bytes)?;
         serde_json::from_slice(&bytes).map_err(io::Error::other)
     }
+}
+
+/// Whether the profile itself shows a path, or something of it.
+fn is_named(path: &Path, config: &SandboxConfig) -> bool {
+    let mut mounts = config.read.iter().chain(&config.write);
+    mounts.any(|mount| mount.target.starts_with(path) || path.starts_with(&mount.target))
 }
 
 /// Everything of the host that is shown, in order: the system, the program, the mounts.
@@ -182,6 +189,15 @@ mod tests {
         assert!(read.env.contains(&("HOME".into(), HOME.into())), "the host's is not told");
         let depths = read.shown.iter().map(|shown| PathBuf::from(&shown.target).components().count());
         assert!(depths.is_sorted());
+    }
+
+    #[test]
+    fn settings_below_usr_are_hidden_unless_they_are_named() {
+        for (read, is_hidden) in [(vec![], true), (vec![Mount::same("/usr")], false)] {
+            let config = SandboxConfig { read, ..SandboxConfig::default() };
+            let plan = Plan::new(&Sandbox::try_from(config).unwrap(), invocation("sh")).unwrap();
+            assert_eq!(plan.hidden.iter().any(|hidden| hidden.path == "/usr/local/etc"), is_hidden);
+        }
     }
 
     #[test]

@@ -250,10 +250,12 @@ async fn what_a_server_leaves_behind_shows_it_no_more_at_its_next_start() {
     let plant = plant.replace("ELSEWHERE", scratch.at("elsewhere").to_str().unwrap());
     output(&sandboxed::spec(&plant, config())).await;
     assert_eq!(run("/dev/null").await, "ran\n", "a program in a writable mount runs");
-    for link in [home.join("e"), project.join("e"), project.join(".venv/../../../../../../../../../..")] {
+    let venv = project.join(".venv");
+    std::os::unix::fs::symlink("/bin/sh", scratch.dir("elsewhere/bin").join("sh")).unwrap();
+    for (link, below) in [(home.join("e"), &secret), (project.join("e"), &secret), (venv, &"/secret".into())]
+    {
         write(&format!("{}/bin/sh", link.display()));
-        let secret = format!("{}{}", link.display(), secret.display());
-        let said = run(&secret).await;
+        let said = run(&format!("{}{}", link.display(), below.display())).await;
         assert!(!said.contains("secret\n"), "{said}");
     }
 }

@@ -36,24 +36,33 @@ const ROOT_BYTES: u64 = 4 << 20;
 /// Files in a temporary directory, by its bytes: one for each page.
 const BYTES_PER_FILE: u64 = 4096;
 /// Parts of `/proc` that tell of the host or of the kernel.
-const COVERED: [&str; 17] = [
+const COVERED: [&str; 26] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/bus",
+    "/proc/cmdline",
     "/proc/driver",
     "/proc/fs",
+    "/proc/iomem",
     "/proc/irq",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/key-users",
     "/proc/keys",
     "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
     "/proc/latency_stats",
     "/proc/modules",
+    "/proc/mtrr",
+    "/proc/pagetypeinfo",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/slabinfo",
     "/proc/sysrq-trigger",
     "/proc/timer_list",
+    "/proc/vmallocinfo",
 ];
 /// What covers a file and a directory.
 const EMPTY_FILE: &str = "/.empty";
