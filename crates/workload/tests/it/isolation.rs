@@ -163,7 +163,7 @@ async fn what_cannot_start_is_explained_as_without() {
 async fn what_the_sandbox_cannot_do_is_named() {
     let scratch = Scratch::new();
     let shown = scratch.dir("shown");
-    let below = Mount { source: "/usr/share".into(), target: shown.join("below") };
+    let below = Mount { source: scratch.dir("source"), target: shown.join("below") };
     let cases = [
         (
             SandboxConfig { hide: vec!["/no/such/file".into()], ..bare() },
