@@ -4,12 +4,14 @@
 //! All of it waits for the disk, and is to be called where waiting is allowed.
 
 mod held;
+mod regular;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use held::{Held, hold, hold_by};
+pub(crate) use regular::{Links, read_regular};
 
 /// Why a file could not be read or written.
 #[derive(Debug, thiserror::Error)]

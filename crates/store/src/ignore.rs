@@ -4,6 +4,9 @@
 //! is a directory and no pattern. Empty lines and those that begin with `#` say nothing. It is looked once, when the
 //! workload is started.
 //!
+//! The file of a mounted directory may have been written by the workload: it is read as a file of somebody else's, and
+//! its lines are not told where they may be of another file.
+//!
 //! INVARIANT: what cannot be read or understood is an error, never a path that stays visible. Lines in the ways of other
 //! tools (`!`, `**`) mean here what they mean in ToolHive, which is seldom what was meant: they are reported.
 
@@ -14,11 +17,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file::{self, FileError};
+use crate::file::{self, FileError, Links};
 use pattern::Pattern;
 
 /// The name of the file in a mounted directory.
 pub const FILE_NAME: &str = ".thvignore";
+
+/// No ignore file is longer.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What a pattern has and a path seldom.
+const SPECIAL: [char; 4] = ['*', '?', '[', '\\'];
 
 /// Why it is not known what is to be hidden.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +43,8 @@ pub enum IgnoreError {
 pub struct IgnoreRules {
     path: PathBuf,
     rules: Vec<Rule>,
+    /// Whether its lines may be told.
+    is_own: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -62,28 +73,35 @@ pub struct Covered {
 }
 
 impl IgnoreRules {
-    /// Reads an ignore file. One that is not there has no lines.
+    /// Reads an ignore file of the user's. One that is not there has no lines.
     ///
     /// # Errors
     /// [`IgnoreError`].
     pub fn read(path: &Path) -> Result<Self, IgnoreError> {
-        let text = file::read(path)?.unwrap_or_default();
-        let mut rules = Vec::new();
+        Self::read_by(path, Links::Followed)
+    }
+
+    fn read_by(path: &Path, links: Links) -> Result<Self, IgnoreError> {
+        let found = file::read_regular(path, links, MOST_BYTES)?;
+        let (text, is_own) = found.map_or_else(|| (String::new(), true), |found| (found.text, found.is_own));
+        let mut rules = Self { path: path.to_owned(), rules: Vec::new(), is_own };
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let number = index + 1;
-            let rule = Rule::parse(number, line);
-            rules.push(rule.map_err(|problem| IgnoreError::Line {
-                path: path.to_owned(),
-                number,
-                line: line.to_owned(),
-                problem,
-            })?);
+            let rule = Rule::parse(index + 1, line);
+            rules.rules.push(rule.map_err(|problem| rules.problem(index + 1, line, problem))?);
         }
-        Ok(Self { path: path.to_owned(), rules })
+        Ok(rules)
+    }
+
+    fn problem(&self, number: usize, line: &str, problem: &'static str) -> IgnoreError {
+        IgnoreError::Line { path: self.path.clone(), number, line: self.told(line).to_owned(), problem }
+    }
+
+    fn told<'a>(&self, line: &'a str) -> &'a str {
+        if self.is_own { line } else { "(in a file of another user)" }
     }
 }
 
@@ -100,6 +118,10 @@ impl Rule {
         Ok(Self { number, line: line.to_owned(), parts, directory_only: line.ends_with('/') })
     }
 
+    fn is_pattern(&self) -> bool {
+        !self.directory_only && self.line.contains(SPECIAL)
+    }
+
     fn is_misleading(&self) -> bool {
         self.line.starts_with('!')
             || self.line.contains("**")
@@ -112,14 +134,15 @@ impl Rule {
 /// # Errors
 /// [`IgnoreError`]: then the directory must not be mounted.
 pub fn covered(directory: &Path, global: &IgnoreRules) -> Result<Covered, IgnoreError> {
-    let own = IgnoreRules::read(&directory.join(FILE_NAME))?;
+    let own = IgnoreRules::read_by(&directory.join(FILE_NAME), Links::Refused)?;
     let mut found = BTreeMap::new();
     let mut misleading = Vec::new();
     for rules in [global, &own] {
         for rule in &rules.rules {
             find(directory, rules, rule, &mut found)?;
             if rule.is_misleading() {
-                misleading.push(format!("{}, line {}: {}", rules.path.display(), rule.number, rule.line));
+                let line = rules.told(&rule.line);
+                misleading.push(format!("{}, line {}: {line}", rules.path.display(), rule.number));
             }
         }
     }
@@ -133,27 +156,24 @@ fn find(
     found: &mut BTreeMap<PathBuf, Kind>,
 ) -> Result<(), IgnoreError> {
     let exact: PathBuf = rule.parts.iter().collect();
-    match (kind(&directory.join(&exact))?, rule.directory_only) {
-        (Some(Kind::Directory), _) => {
-            found.insert(exact, Kind::Directory);
-        }
-        (Some(Kind::File), false) => {
-            found.insert(exact, Kind::File);
-        }
-        (Some(Kind::File) | None, true) => {}
-        (None, false) => {
-            let parts: Result<Vec<Pattern>, _> = rule.parts.iter().map(|part| Pattern::parse(part)).collect();
-            let parts = parts.map_err(|problem| IgnoreError::Line {
-                path: rules.path.clone(),
-                number: rule.number,
-                line: rule.line.clone(),
-                problem,
-            })?;
-            for path in matching(directory, &parts)? {
-                if let Some(kind) = kind(&directory.join(&path))? {
-                    found.insert(path, kind);
-                }
-            }
+    let exactly = kind(&directory.join(&exact))?;
+    let is_exact = exactly.is_some();
+    if let Some(kind) = exactly.filter(|kind| *kind == Kind::Directory || !rule.directory_only) {
+        found.insert(exact, kind);
+    }
+    // A pattern counts even where somebody has made a file of that very name.
+    if rule.directory_only || is_exact && !rule.is_pattern() {
+        return Ok(());
+    }
+    let parts: Result<Vec<Pattern>, _> = rule.parts.iter().map(|part| Pattern::parse(part)).collect();
+    let parts = match parts {
+        Ok(parts) => parts,
+        Err(_) if is_exact => return Ok(()),
+        Err(problem) => return Err(rules.problem(rule.number, &rule.line, problem)),
+    };
+    for path in matching(directory, &parts)? {
+        if let Some(kind) = kind(&directory.join(&path))? {
+            found.insert(path, kind);
         }
     }
     Ok(())
@@ -268,7 +288,7 @@ mod tests {
             ("buil*/", &[]),
             ("nothing", &[]),
             ("file/x", &[]),
-            ("[x].txt", &["[x].txt"]),
+            ("[x].txt", &["[x].txt", "x.txt"]),
             ("[w-y].txt", &["x.txt"]),
             ("[^a].txt", &["x.txt"]),
             ("?", &["b/", "é"]),
@@ -277,6 +297,52 @@ mod tests {
         ] {
             check(&names, lines, expect);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_named_as_the_pattern_does_not_turn_it_off() {
+        check(&["*.pem", "a.pem"], "*.pem", &["*.pem", "a.pem"]);
+        check(&["?", "a"], "?", &["?", "a"]);
+        check(&["d/*", "d/a"], "d/*", &["d/*", "d/a"]);
+        check(&["\\*", "*"], "\\*", &["*", "\\*"]);
+        check(&["[a", "a"], "[a", &["[a"]);
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_an_error_and_nobody_waits_for_it() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let refused = |mounted: &tempfile::TempDir| {
+            let error = covered(mounted.path(), &IgnoreRules::default()).unwrap_err();
+            assert!(matches!(error, IgnoreError::File(_)), "{error}");
+            assert!(!error.to_string().contains("root"), "{error}");
+        };
+        let pipe = directory(&[]);
+        mknodat(CWD, pipe.path().join(FILE_NAME), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        refused(&pipe);
+        for link in ["/dev/zero", "/etc/passwd", "../nowhere"] {
+            let linked = directory(&[]);
+            std::os::unix::fs::symlink(link, linked.path().join(FILE_NAME)).unwrap();
+            refused(&linked);
+        }
+        let long = directory(&[]);
+        fs::write(long.path().join(FILE_NAME), "a\n".repeat(1 << 20)).unwrap();
+        refused(&long);
+    }
+
+    #[test]
+    fn lines_that_may_be_of_another_file_are_not_told() {
+        let mounted = directory(&["other"]);
+        fs::write(mounted.path().join("other"), "../secret\n").unwrap();
+        fs::hard_link(mounted.path().join("other"), mounted.path().join(FILE_NAME)).unwrap();
+        let error = covered(mounted.path(), &IgnoreRules::default()).unwrap_err().to_string();
+        assert!(error.contains("line 1") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn the_users_own_file_may_be_a_link() {
+        let home = directory(&["dotfiles/ignore"]);
+        std::os::unix::fs::symlink("dotfiles/ignore", home.path().join("thvignore")).unwrap();
+        assert_eq!(IgnoreRules::read(&home.path().join("thvignore")).unwrap().rules.len(), 1);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! - [`check`](check()) — what this machine can enforce.
 //! - `system`, `installation` — which of the host's files a program needs to run at all.
+//! - `overlap` — mounts that are in each other's way.
+//! - `hiding` — where what is hidden has to be covered.
 //! - `plan` — the sandbox and its command, as they are told to the helper.
 //! - `report` — what the helper tells back: descriptors, that the command runs, or why it does not.
 //! - `helper` — what happens inside.
@@ -18,8 +20,11 @@ mod check;
 #[cfg(target_os = "linux")]
 mod helper;
 #[cfg(target_os = "linux")]
+mod hiding;
+#[cfg(target_os = "linux")]
 mod installation;
 mod network;
+mod overlap;
 #[cfg(target_os = "linux")]
 mod plan;
 #[cfg(target_os = "linux")]
@@ -101,8 +106,10 @@ pub struct SandboxConfig {
     pub read: Vec<Mount>,
     /// What may be read and written.
     pub write: Vec<Mount>,
-    /// What is covered by something empty. Paths inside; they must exist there.
+    /// What is covered by something empty. Paths inside; what they are in must exist there.
     pub hide: Vec<PathBuf>,
+    /// Files that may only be read, though what is around them may be written. Paths inside.
+    pub fixed: Vec<PathBuf>,
     /// A directory of the host that is the home directory inside ([`HOME`]), writable. Without one it is empty, and
     /// gone afterwards.
     pub home: Option<PathBuf>,
@@ -117,7 +124,8 @@ pub struct SandboxConfig {
     pub waived: Vec<Part>,
 }
 
-/// A sandbox that can be built as far as can be known beforehand.
+/// A sandbox that can be built as far as can be known beforehand. Its paths of the host are without links: whatever
+/// somebody puts in their place later is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sandbox(SandboxConfig);
 
@@ -147,6 +155,22 @@ pub enum Problem {
     /// The whole root, or a directory that each sandbox has of its own.
     #[error("{} cannot be shown inside, nor can anything be put there", .0.display())]
     Reserved(PathBuf),
+    /// Whoever writes the one could put a link to anything in place of the other.
+    #[error("{} lies in {}, which can be written: show only one of them", inner.display(), outer.display())]
+    InWritable {
+        /// What is shown.
+        inner: PathBuf,
+        /// The writable path that it is in.
+        outer: PathBuf,
+    },
+    /// It could be moved away together with what it is in.
+    #[error("{} could not be kept read-only below {}, which can be written", inner.display(), outer.display())]
+    BelowWritable {
+        /// The place inside.
+        inner: PathBuf,
+        /// The writable place that it is below.
+        outer: PathBuf,
+    },
     /// Without this part there is no sandbox.
     #[error("{0} cannot be done without")]
     NotWaivable(Part),
@@ -155,7 +179,7 @@ pub enum Problem {
 impl TryFrom<SandboxConfig> for Sandbox {
     type Error = BadSandbox;
 
-    fn try_from(config: SandboxConfig) -> Result<Self, BadSandbox> {
+    fn try_from(mut config: SandboxConfig) -> Result<Self, BadSandbox> {
         let mut problems = Vec::new();
         for mount in &config.read {
             problems.extend(problem_with_target(&mount.target));
@@ -165,7 +189,7 @@ impl TryFrom<SandboxConfig> for Sandbox {
             problems.extend(problem_with_target(&mount.target));
             problems.extend(problem_with_source(&mount.source, Access::WRITE_OK, Problem::Unwritable));
         }
-        problems.extend(config.hide.iter().filter_map(|path| problem_with_target(path)));
+        problems.extend(config.hide.iter().chain(&config.fixed).filter_map(|path| problem_with_target(path)));
         if let Some(home) = &config.home {
             problems.extend(problem_with_source(home, Access::WRITE_OK, Problem::Unwritable));
             if home.exists() && !home.is_dir() {
@@ -175,6 +199,10 @@ impl TryFrom<SandboxConfig> for Sandbox {
         problems.extend(
             config.waived.iter().filter(|part| !part.can_be_waived()).map(|part| Problem::NotWaivable(*part)),
         );
+        if problems.is_empty() {
+            problems.extend(overlap::settle(&mut config));
+            problems.extend(overlap::problems(&config));
+        }
         if problems.is_empty() { Ok(Self(config)) } else { Err(BadSandbox(problems)) }
     }
 }

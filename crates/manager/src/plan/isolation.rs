@@ -74,11 +74,15 @@ fn made(
     let mut read: Vec<sandbox::Mount> = Result::from_iter::<Vec<_>>(mounts(&profile.read))?;
     let write: Vec<sandbox::Mount> = Result::from_iter::<Vec<_>>(mounts(&profile.write))?;
     if let Some(cwd) = &cwd
-        && !read.iter().chain(&write).any(|mount| cwd.starts_with(&mount.target))
+        && !read.iter().chain(&write).any(|mount| shows(mount, cwd))
     {
         read.push(sandbox::Mount::same(cwd));
     }
     let hide = hidden(config, around, read.iter().chain(&write))?;
+    let fixed = write
+        .iter()
+        .map(|mount| (mount.source.join(ignore::FILE_NAME), mount.target.join(ignore::FILE_NAME)));
+    let fixed = fixed.filter(|(source, _)| source.is_file()).map(|(_, target)| target).collect();
     let user_home = around.env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| PathBuf::from(home));
     let bounds = Bounds {
         memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
@@ -88,6 +92,7 @@ fn made(
         read,
         write,
         hide,
+        fixed,
         home: home(run, around)?,
         user_home,
         network,
@@ -133,6 +138,14 @@ fn shown(mount: &Mount, cwd: Option<&Path>) -> Result<sandbox::Mount, IsolationE
     }
 }
 
+/// Whether a directory is one of a mount's, inside or on the host.
+fn shows(mount: &sandbox::Mount, dir: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    let is_of_source =
+        real(dir).zip(real(&mount.source)).is_some_and(|(dir, source)| dir.starts_with(source));
+    is_of_source || dir.starts_with(&mount.target)
+}
+
 /// What the ignore files of the mounted directories cover, as it is seen inside.
 fn hidden<'a>(
     config: &RunConfig,
@@ -160,8 +173,16 @@ fn home(run: &Run, around: &Surroundings) -> Result<Option<PathBuf>, IsolationEr
     let Some(folders) = &around.folders else { return Ok(None) };
     let path = folders.home(run.name.as_str());
     let made = std::fs::create_dir_all(&path);
+    let kept = [path.parent(), Some(path.as_path())].into_iter().flatten();
+    let made = made.and_then(|()| kept.into_iter().try_for_each(make_private));
     made.map_err(|source| IsolationError::Home { path: path.clone(), source })?;
     Ok(Some(path))
+}
+
+/// What servers keep is nobody else's, whatever the umask was.
+fn make_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(test)]
@@ -219,6 +240,22 @@ mod tests {
         ] {
             let error = isolate(profile, folder.path()).err().map(|error| error.to_string()).unwrap();
             assert!(error.contains(expect), "{profile}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_home_is_for_its_user_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let homes = folder.path().join("data/homes");
+        std::fs::create_dir_all(homes.join("a")).unwrap();
+        for open in [&homes, &homes.join("a")] {
+            std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        isolate("{}", folder.path()).unwrap();
+        for private in [&homes, &homes.join("a")] {
+            let mode = private.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{}", private.display());
         }
     }
 

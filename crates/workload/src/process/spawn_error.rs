@@ -124,7 +124,11 @@ impl SpawnError {
             ),
             Step::Hide(path) => (
                 format!("{} cannot be hidden in the sandbox", path.display()),
-                Some("Only what is visible in the sandbox can be hidden."),
+                Some(if errno == libc::ELOOP {
+                    "In a writable directory nothing is hidden that is behind a symbolic link: name what it leads to."
+                } else {
+                    "Only what is visible in the sandbox can be hidden."
+                }),
             ),
             Step::Other(what) => (format!("the sandbox could not be built: {what}"), None),
         };

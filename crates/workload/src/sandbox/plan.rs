@@ -5,18 +5,22 @@
 //! those hold secrets. For the same reason it has no `Debug`.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, HOME, Network, Part, Sandbox, helper_command, installation, report, system};
+use super::hiding::{self, Hidden};
+use super::installation::{self, Grounds, Homes};
+use super::{
+    Bounds, HOME, Mount, Network, Part, Sandbox, SandboxConfig, helper_command, overlap, report, system,
+};
 
 /// No plan is longer; an argument list of the system is not either.
 const MOST_BYTES: u64 = 16 << 20;
@@ -49,7 +53,11 @@ pub(super) struct Plan {
     /// In the order they are put in place: what is further up comes first.
     pub(super) shown: Vec<Shown>,
     pub(super) links: Vec<(OsString, OsString)>,
-    pub(super) hidden: Vec<OsString>,
+    /// Directories inside that must keep their names, what is further up first.
+    pub(super) pinned: Vec<OsString>,
+    /// Files inside that are read-only in a writable directory.
+    pub(super) fixed: Vec<OsString>,
+    pub(super) hidden: Vec<Hidden>,
     pub(super) home: Option<OsString>,
     pub(super) network: Network,
     pub(super) bounds: Bounds,
@@ -63,7 +71,7 @@ impl Plan {
     /// What the system would say to running a program that is not there.
     pub(super) fn new(Sandbox(config): &Sandbox, command: Invocation) -> io::Result<Self> {
         let mut env = command.env;
-        let search = env.get("PATH".as_ref() as &std::ffi::OsStr).cloned();
+        let search = env.get("PATH".as_ref() as &OsStr).cloned();
         let search = search.unwrap_or_else(|| installation::DEFAULT_PATH.into());
         let here = command.cwd.clone().map_or_else(std::env::current_dir, Ok)?;
         let program = installation::find(&command.program, &search, &here)?;
@@ -72,30 +80,21 @@ impl Plan {
             env.insert(name.into(), value.into());
         }
         let system = system::of_host(config.network);
-        let same =
-            |path: PathBuf| Shown { source: path.clone().into(), target: path.into(), is_writable: false };
-        let mut shown: Vec<Shown> = system.shown.into_iter().map(same).collect();
-        shown.extend(
-            installation::around(&program, &search, config.user_home.as_deref()).into_iter().map(same),
-        );
-        for (mounts, is_writable) in [(&config.read, false), (&config.write, true)] {
-            shown.extend(mounts.iter().map(|mount| Shown {
-                source: mount.source.clone().into(),
-                target: mount.target.clone().into(),
-                is_writable,
-            }));
-        }
-        // Stable: of two at the same place the later one, which was asked for more explicitly, lies on top.
-        shown.sort_by_key(|shown| PathBuf::from(&shown.target).components().count());
+        let shown = shown(config, system.shown, &program, &search);
+        let mut covers = hiding::covers(&config.hide, &config.fixed, &shown, config.home.as_deref());
+        covers.hidden.extend(system::hidden().filter(|path| !is_named(path, config)).map(Hidden::if_there));
+        let cwd = command.cwd.map(|cwd| overlap::inside(cwd, config));
         Ok(Self {
             program: program.into(),
             name: command.program,
             args: command.args,
             env: env.into_iter().collect(),
-            cwd: command.cwd.map_or_else(|| HOME.into(), Into::into),
+            cwd: cwd.map_or_else(|| HOME.into(), Into::into),
             shown,
             links: system.links.into_iter().map(|(path, text)| (path.into(), text.into())).collect(),
-            hidden: config.hide.iter().map(Into::into).collect(),
+            pinned: covers.pinned.into_iter().map(Into::into).collect(),
+            fixed: config.fixed.iter().map(Into::into).collect(),
+            hidden: covers.hidden,
             home: config.home.as_ref().map(Into::into),
             network: config.network,
             bounds: config.bounds,
@@ -116,6 +115,35 @@ impl Plan {
         File::from(from).take(MOST_BYTES).read_to_end(&mut bytes)?;
         serde_json::from_slice(&bytes).map_err(io::Error::other)
     }
+}
+
+/// Whether the profile itself shows a path, or something of it.
+fn is_named(path: &Path, config: &SandboxConfig) -> bool {
+    let mut mounts = config.read.iter().chain(&config.write);
+    mounts.any(|mount| mount.target.starts_with(path) || path.starts_with(&mount.target))
+}
+
+/// Everything of the host that is shown, in order: the system, the program, the mounts.
+fn shown(config: &SandboxConfig, system: Vec<PathBuf>, program: &Path, search: &OsStr) -> Vec<Shown> {
+    let shown = |mount: Mount, is_writable| Shown {
+        source: mount.source.into(),
+        target: mount.target.into(),
+        is_writable,
+    };
+    let grounds = Grounds {
+        homes: Homes::new(config.user_home.as_deref()),
+        mounts: config.write.iter().map(|mount| mount.source.clone()).collect(),
+        kept: config.home.clone(),
+    };
+    let system =
+        system.into_iter().filter_map(|target| Some(Mount { source: target.canonicalize().ok()?, target }));
+    let program = installation::around(program, search, &grounds);
+    let readable = system.chain(program).chain(config.read.iter().cloned()).map(|mount| shown(mount, false));
+    let writable = config.write.iter().cloned().map(|mount| shown(mount, true));
+    let mut all: Vec<Shown> = readable.chain(writable).collect();
+    // Stable: of two at the same place the later one, which was asked for more explicitly, lies on top.
+    all.sort_by_key(|shown| Path::new(&shown.target).components().count());
+    all
 }
 
 /// A helper that is ready to be started.
@@ -139,7 +167,6 @@ pub(crate) fn prepare(sandbox: &Sandbox, invocation: Invocation) -> io::Result<P
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Mount, SandboxConfig};
     use super::*;
 
     fn invocation(program: &str) -> Invocation {
@@ -162,6 +189,15 @@ mod tests {
         assert!(read.env.contains(&("HOME".into(), HOME.into())), "the host's is not told");
         let depths = read.shown.iter().map(|shown| PathBuf::from(&shown.target).components().count());
         assert!(depths.is_sorted());
+    }
+
+    #[test]
+    fn settings_below_usr_are_hidden_unless_they_are_named() {
+        for (read, is_hidden) in [(vec![], true), (vec![Mount::same("/usr")], false)] {
+            let config = SandboxConfig { read, ..SandboxConfig::default() };
+            let plan = Plan::new(&Sandbox::try_from(config).unwrap(), invocation("sh")).unwrap();
+            assert_eq!(plan.hidden.iter().any(|hidden| hidden.path == "/usr/local/etc"), is_hidden);
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::{HOME, Network};
 /// Directories of programs and libraries. Where one is a link (`/bin` to `usr/bin`), so it is inside.
 const PROGRAMS: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
+/// Settings below them, which may hold secrets that only root can read.
+const HIDDEN: [&str; 1] = ["/usr/local/etc"];
+
 /// What programs need of `/etc`.
 const SETTINGS: [&str; 21] = [
     "/etc/alternatives",
@@ -38,6 +41,11 @@ const SETTINGS: [&str; 21] = [
 
 /// Where a command that shares the host's network finds names.
 const NAMES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// What is not shown of the system although it is in one of its directories.
+pub(super) fn hidden() -> impl Iterator<Item = &'static Path> {
+    HIDDEN.iter().map(Path::new)
+}
 
 /// What is there of the host.
 pub(super) struct System {

@@ -59,6 +59,8 @@ const ATTEMPTS: &[(&str, By, In, &str)] = &[
 mv $WRITABLE/.env $WRITABLE/env; grep -q hidden $WRITABLE/env; s=$?; mv $WRITABLE/env $WRITABLE/.env; exit $s"),
     ("read what the profile hides in another place", Anyone, Shell, "
 mv $WRITABLE/sub $WRITABLE/bus && grep -q hidden $WRITABLE/bus/key; s=$?; mv $WRITABLE/bus $WRITABLE/sub; exit $s"),
+    ("put another directory around what the profile hides", Anyone, Shell, "
+mv $WRITABLE/sub $WRITABLE/bus && mkdir $WRITABLE/sub; s=$?; rmdir $WRITABLE/sub; mv $WRITABLE/bus $WRITABLE/sub; exit $s"),
     ("read what the profile hides through a hard link", Anyone, Shell, "
 ln $WRITABLE/.env $WRITABLE/link && grep -q hidden $WRITABLE/link; s=$?; rm -f $WRITABLE/link; exit $s"),
     ("remove what hides something", Anyone, Shell, "
@@ -187,6 +189,9 @@ allowed(libc.setns(os.open('/proc/self/ns/user', os.O_RDONLY) + 100, 0))",
     ("open a file by its handle", Root, Python, "allowed(libc.open_by_handle_at(-100, None, 0))"),
     ("read the kernel's log", Root, Python, "allowed(libc.klogctl(10, None, 0))"),
     ("read the kernel's symbols", Anyone, Shell, "test -n \"$(head -c 9 /proc/kallsyms)\""),
+    ("read the kernel's command line", Anyone, Shell, "test -n \"$(head -c 1 /proc/cmdline)\""),
+    ("read where the kernel's memory is", SomeRoots, Shell, "
+cd /proc; test -n \"$(head -qc 8 iomem slabinfo vmallocinfo pagetypeinfo kpageflags kpagecount kpagecgroup | tr -d '\\0')\""),
     ("set the host name", Root, Python, "allowed(libc.sethostname(None, 1 << 20))"),
     ("turn off randomised addresses", Anyone, Python, "allowed(libc.personality(0x0040000))"),
     // Terminals: a pipe is no terminal, but without isolation it is asked whether it is.

@@ -163,7 +163,7 @@ async fn what_cannot_start_is_explained_as_without() {
 async fn what_the_sandbox_cannot_do_is_named() {
     let scratch = Scratch::new();
     let shown = scratch.dir("shown");
-    let below = Mount { source: "/usr/share".into(), target: shown.join("below") };
+    let below = Mount { source: scratch.dir("source"), target: shown.join("below") };
     let cases = [
         (
             SandboxConfig { hide: vec!["/no/such/file".into()], ..bare() },
@@ -174,7 +174,7 @@ async fn what_the_sandbox_cannot_do_is_named() {
             format!("nothing can be put at {} in the sandbox", below.target.display()),
         ),
         (
-            SandboxConfig { write: vec![Mount::same(&shown)], read: vec![below.clone()], ..bare() },
+            SandboxConfig { write: vec![Mount::same(&shown), below.clone()], ..bare() },
             format!("nothing can be put at {} in the sandbox", below.target.display()),
         ),
     ];
@@ -215,6 +215,129 @@ async fn a_program_of_its_own_installation_finds_what_is_beside_it() {
     assert!(made.unwrap().success());
     let spec = CommandSpec::new(&program, NO_ARGS).unwrap();
     assert_eq!(output(&sandboxed::within(spec, bare())).await, "found");
+}
+
+#[tokio::test]
+async fn what_a_server_leaves_behind_shows_it_no_more_at_its_next_start() {
+    let scratch = Scratch::new();
+    let secret = scratch.file("elsewhere/secret", "secret\n");
+    let (project, home) = (scratch.dir("project"), scratch.dir("homes/own"));
+    let program = project.join("server");
+    let config = || SandboxConfig {
+        write: vec![Mount { source: project.clone(), target: "/inside".into() }],
+        home: Some(home.clone()),
+        ..bare()
+    };
+    let run = async |path: &str| {
+        let ways = [path.to_owned(), format!("{}{}", home.join("e").display(), secret.display())];
+        let spec = CommandSpec::new(&program, ways).unwrap();
+        match Process::spawn_piped(&sandboxed::within(spec, config()), &LogTail::new("test")).await {
+            Ok((process, mut pipes)) => {
+                let mut text = String::new();
+                timeout(LIMIT, pipes.stdout.read_to_string(&mut text)).await.unwrap().unwrap();
+                process.wait().await;
+                text
+            }
+            Err(error) => error.to_string(),
+        }
+    };
+    let write = |interpreter: &str| {
+        scratch.file("project/server", &format!("#!{interpreter}\necho ran; cat \"$@\"\n"));
+        std::process::Command::new("chmod").arg("755").arg(&program).status().unwrap();
+    };
+    write("/bin/sh");
+    let plant = "ln -s / ~/e; ln -s / /inside/e; ln -s ELSEWHERE /inside/.venv";
+    let plant = plant.replace("ELSEWHERE", scratch.at("elsewhere").to_str().unwrap());
+    output(&sandboxed::spec(&plant, config())).await;
+    assert_eq!(run("/dev/null").await, "ran\n", "a program in a writable mount runs");
+    let venv = project.join(".venv");
+    std::os::unix::fs::symlink("/bin/sh", scratch.dir("elsewhere/bin").join("sh")).unwrap();
+    for (link, below) in [(home.join("e"), &secret), (project.join("e"), &secret), (venv, &"/secret".into())]
+    {
+        write(&format!("{}/bin/sh", link.display()));
+        let said = run(&format!("{}{}", link.display(), below.display())).await;
+        assert!(!said.contains("secret\n"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_put_in_the_place_of_a_source_is_not_shown() {
+    let scratch = Scratch::new();
+    scratch.file("secret/key", "secret\n");
+    let shown = scratch.dir("above/shown");
+    let spec = sandboxed::spec("cat /data/key", {
+        SandboxConfig { read: vec![Mount { source: shown.clone(), target: "/data".into() }], ..bare() }
+    });
+    for replaced in ["above/shown", "above"] {
+        std::fs::rename(scratch.at(replaced), scratch.at("moved")).unwrap();
+        let place = if replaced == "above" { "." } else { "secret" };
+        std::os::unix::fs::symlink(scratch.at(place), scratch.at(replaced)).unwrap();
+        let error = Process::spawn_piped(&spec, &LogTail::new("test")).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("{} cannot be shown in the sandbox", shown.display()));
+        std::fs::remove_file(scratch.at(replaced)).unwrap();
+        std::fs::rename(scratch.at("moved"), scratch.at(replaced)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_hidden_is_so_wherever_it_is_shown() {
+    let scratch = Scratch::new();
+    scratch.file("project/.env", "secret\n");
+    scratch.file("project/conf/key", "secret\n");
+    let project = scratch.at("project");
+    let script = "#!/bin/sh\ncd \"$1\" && cat .env conf/key /inside/.env /inside/conf/key && echo end\n";
+    let program = scratch.file("project/bin/server", script);
+    std::process::Command::new("chmod").arg("755").arg(&program).status().unwrap();
+    let mount = || vec![Mount { source: project.clone(), target: "/inside".into() }];
+    let hide = || vec!["/inside/.env".into(), "/inside/conf/key".into()];
+    for config in [
+        SandboxConfig { read: mount(), hide: hide(), ..bare() },
+        SandboxConfig { write: mount(), hide: hide(), ..bare() },
+    ] {
+        let spec = CommandSpec::new(&program, [&project]).unwrap();
+        assert_eq!(output(&sandboxed::within(spec, config)).await, "end");
+    }
+}
+
+#[tokio::test]
+async fn what_is_hidden_in_a_writable_directory_stays_so() {
+    let scratch = Scratch::new();
+    scratch.file("project/a/b/key", "secret\n");
+    scratch.file("project/.thvignore", "a/b/key\n");
+    let project = scratch.at("project");
+    let config = || SandboxConfig {
+        write: vec![Mount { source: project.clone(), target: "/inside".into() }],
+        hide: vec!["/inside/a/b/key".into(), "/inside/gone".into()],
+        fixed: vec!["/inside/.thvignore".into()],
+        ..bare()
+    };
+    let script = "cd /inside; mv a c; mv a/b d; mv a/b/key e; rm -rf a; mkdir -p a/b; echo > a/b/key
+        echo > .thvignore; rm -f .thvignore; mv .thvignore f; ln .thvignore g && echo linked; cat */key */*/key *; echo end";
+    for _ in 0..2 {
+        let said = output(&sandboxed::spec(&format!("({script}) 2>/dev/null"), config())).await;
+        assert_eq!(said, "end");
+        assert_eq!(std::fs::read_to_string(project.join("a/b/key")).unwrap(), "secret\n");
+        assert_eq!(std::fs::read_to_string(project.join(".thvignore")).unwrap(), "a/b/key\n");
+    }
+    output(&sandboxed::spec(
+        "echo new > /inside/a/b/file; rm /inside/a/b/file; cat /inside/.thvignore",
+        config(),
+    ))
+    .await;
+    std::fs::rename(project.join("a"), project.join("real")).unwrap();
+    std::os::unix::fs::symlink("real", project.join("a")).unwrap();
+    let spec = sandboxed::spec("cat /inside/real/b/key", config());
+    let error = Process::spawn_piped(&spec, &LogTail::new("test")).await.unwrap_err();
+    assert_eq!(error.to_string(), "/inside/a cannot be hidden in the sandbox");
+}
+
+#[tokio::test]
+async fn a_working_directory_is_where_a_mount_shows_it() {
+    let scratch = Scratch::new();
+    let sub = scratch.dir("project/sub");
+    let write = vec![Mount { source: scratch.at("project"), target: "/inside".into() }];
+    let spec = sandboxed::spec("pwd", SandboxConfig { write, ..bare() }).with_cwd(sub).unwrap();
+    assert_eq!(output(&spec).await, "/inside/sub");
 }
 
 #[tokio::test]

@@ -105,14 +105,15 @@ fn set_up_network(
 fn launch(task: &Task) -> Result<Pid, SetupError> {
     let (reader, writer) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| other("no pipe could be made", error))?;
+    // Before there is anybody who could look. The command is not kept from being looked into: exec undoes it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|error| other("pid 1 cannot be hidden", error))?;
     let forked = namespace::fork().map_err(|error| other("no process could be made", error))?;
     let Some(pid) = forked else {
         drop(reader);
         command::run(&task.plan, task.umask, task.cgroup.holds(Controller::Memory), &writer)
     };
     drop(writer);
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|error| other("pid 1 cannot be hidden", error))?;
     let_go_of_stdio().map_err(|error| other("pid 1 could not let go of the pipes", error))?;
     let mut failure = Vec::new();
     File::from(reader)

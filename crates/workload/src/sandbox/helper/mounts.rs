@@ -3,7 +3,7 @@
 //! In three steps, because paths of the host and paths inside must not be mixed up: all that will be shown is opened as
 //! detached copies of mounts; then the root is exchanged for an empty one and the host's is let go of; then the copies
 //! are put in place. From the second step on no path can lead out, whatever links somebody has left in a directory that
-//! is shown.
+//! is shown; in the first one links are not followed.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
@@ -19,6 +19,7 @@ use rustix::mount::{
 };
 use rustix::process::{getegid, geteuid, pivot_root};
 
+use super::super::hiding::Hidden;
 use super::super::plan::Plan;
 use super::super::report::{SetupError, Step};
 use super::super::{HOME, Part, system};
@@ -35,24 +36,33 @@ const ROOT_BYTES: u64 = 4 << 20;
 /// Files in a temporary directory, by its bytes: one for each page.
 const BYTES_PER_FILE: u64 = 4096;
 /// Parts of `/proc` that tell of the host or of the kernel.
-const COVERED: [&str; 17] = [
+const COVERED: [&str; 26] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/bus",
+    "/proc/cmdline",
     "/proc/driver",
     "/proc/fs",
+    "/proc/iomem",
     "/proc/irq",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/key-users",
     "/proc/keys",
     "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
     "/proc/latency_stats",
     "/proc/modules",
+    "/proc/mtrr",
+    "/proc/pagetypeinfo",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/slabinfo",
     "/proc/sysrq-trigger",
     "/proc/timer_list",
+    "/proc/vmallocinfo",
 ];
 /// What covers a file and a directory.
 const EMPTY_FILE: &str = "/.empty";
@@ -86,7 +96,9 @@ pub(super) fn build(plan: &Plan) -> Result<(), SetupError> {
     let ours = own_file_systems(plan).map_err(refused)?;
     shown.iter().try_for_each(|detached| place(detached, &ours))?;
     cover(COVERED.iter().map(Path::new).filter(|path| path.exists()))?;
-    cover(plan.hidden.iter().map(Path::new))?;
+    plan.pinned.iter().try_for_each(|path| pin(Path::new(path)))?;
+    plan.fixed.iter().try_for_each(|path| fix(Path::new(path)))?;
+    plan.hidden.iter().try_for_each(hide)?;
     close_root().map_err(refused)
 }
 
@@ -105,8 +117,9 @@ fn open(source: &Path, target: impl AsRef<Path>, is_writable: bool) -> Result<De
         Some(libc::ENOSYS | libc::EPERM) => refused(error),
         _ => Step::Show(source.to_owned()).failed(error),
     };
-    let is_dir = source.metadata().map_err(failed)?.is_dir();
-    let mount = copy(source).map_err(failed)?;
+    let opened = open_path(source, ResolveFlags::NO_SYMLINKS).map_err(failed)?;
+    let is_dir = is_dir(&opened).map_err(failed)?;
+    let mount = copy_of(&opened).map_err(failed)?;
     let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, !is_writable);
     namespace::set_mount_flags(mount.as_fd(), flags.bits().into(), true).map_err(failed)?;
@@ -130,9 +143,24 @@ fn open_device(name: &str) -> Result<Detached, SetupError> {
 }
 
 fn copy(path: &Path) -> io::Result<OwnedFd> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    Ok(open_tree(CWD, path, flags)?)
+    copy_of(&open_path(path, ResolveFlags::empty())?)
+}
+
+fn copy_of(opened: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(open_tree(opened, "", flags)?)
+}
+
+/// Holds on to a path, so that nothing can be put in its place between two looks at it.
+fn open_path(path: &Path, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    Ok(openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+}
+
+fn is_dir(opened: &OwnedFd) -> io::Result<bool> {
+    Ok(FileType::from_raw_mode(fstat(opened)?.st_mode).is_dir())
 }
 
 /// A new file system, not in any place yet. Neither set-user-id programs nor devices work on it.
@@ -234,14 +262,68 @@ fn attach(mount: &OwnedFd, target: &Path) -> io::Result<()> {
 /// Puts something empty and read-only over paths inside, which must exist.
 fn cover<'a>(paths: impl Iterator<Item = &'a Path>) -> Result<(), SetupError> {
     for path in paths {
-        let failed = |error: io::Error| Step::Hide(path.to_owned()).failed(error);
-        let is_dir = path.metadata().map_err(failed)?.is_dir();
-        let empty = copy(Path::new(if is_dir { EMPTY_DIR } else { EMPTY_FILE })).map_err(failed)?;
-        let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
-        namespace::set_mount_flags(empty.as_fd(), flags, false).map_err(failed)?;
-        attach(&empty, path).map_err(failed)?;
+        let opened = open_path(path, ResolveFlags::empty());
+        opened.and_then(|opened| cover_opened(&opened)).map_err(|error| not_hidden(path, error))?;
     }
     Ok(())
+}
+
+fn cover_opened(opened: &OwnedFd) -> io::Result<()> {
+    let empty = copy(Path::new(if is_dir(opened)? { EMPTY_DIR } else { EMPTY_FILE }))?;
+    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
+    namespace::set_mount_flags(empty.as_fd(), flags, false)?;
+    attach_to(&empty, opened)
+}
+
+/// Covers what is hidden. What is gone, while what it was in is there, needs no cover.
+fn hide(hidden: &Hidden) -> Result<(), SetupError> {
+    let path = Path::new(&hidden.path);
+    match open_path(path, links(hidden.is_in_writable)) {
+        Ok(opened) => cover_opened(&opened).map_err(|error| not_hidden(path, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_gone = hidden.is_elsewhere || path.parent().is_some_and(Path::is_dir);
+            if is_gone { Ok(()) } else { Err(not_hidden(path, error)) }
+        }
+        Err(error) => Err(not_hidden(path, error)),
+    }
+}
+
+/// Where the command can write, it could have put a link there.
+fn links(is_in_writable: bool) -> ResolveFlags {
+    if is_in_writable { ResolveFlags::NO_SYMLINKS } else { ResolveFlags::empty() }
+}
+
+/// Mounts a directory over itself: what something is mounted at can be neither renamed nor removed.
+fn pin(path: &Path) -> Result<(), SetupError> {
+    let pinned = open_path(path, links(true)).and_then(|opened| attach_to(&copy_of(&opened)?, &opened));
+    match pinned {
+        // What was to be hidden in it is gone as well.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        pinned => pinned.map_err(|error| not_hidden(path, error)),
+    }
+}
+
+/// Mounts a file over itself, read-only.
+fn fix(path: &Path) -> Result<(), SetupError> {
+    let fixed = open_path(path, links(true)).and_then(|opened| {
+        let copy = copy_of(&opened)?;
+        let flags = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
+        namespace::set_mount_flags(copy.as_fd(), flags, false)?;
+        attach_to(&copy, &opened)
+    });
+    match fixed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        fixed => fixed.map_err(|error| Step::Place(path.to_owned()).failed(error)),
+    }
+}
+
+fn not_hidden(path: &Path, error: io::Error) -> SetupError {
+    Step::Hide(path.to_owned()).failed(error)
+}
+
+fn attach_to(mount: &OwnedFd, opened: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(mount, "", opened, "", flags)?)
 }
 
 /// Nothing more is put into the root.
