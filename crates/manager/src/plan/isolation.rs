@@ -197,7 +197,7 @@ mod tests {
             folders: Some(folders),
             skep: "/skep".into(),
             env: Vec::new(),
-            whole_env: Vec::new(),
+            whole_env: None,
             secrets: None,
         };
         made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
@@ -320,7 +320,7 @@ mod tests {
             folders: Some(folders),
             skep: "/skep".into(),
             env: Vec::new(),
-            whole_env: Vec::new(),
+            whole_env: None,
             secrets: None,
         };
         let mut hidden = hidden(&RunConfig::default(), &around, std::iter::once(&mount)).unwrap();
