@@ -14,7 +14,8 @@ mod workloads;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use telemetry::log::{Format, LogConfig};
 
 pub(crate) use mcp::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs};
@@ -35,6 +36,37 @@ pub(crate) struct Args {
     pub(crate) log: LogArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// Reads the command line of this process; ends it where there is nothing to run.
+    pub(crate) fn of_this_process() -> Self {
+        let matches = Self::command().get_matches();
+        Self::of(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::from_arg_matches(matches)?;
+        if let (Command::Run(run), Some(matches)) = (&mut args.command, matches.subcommand_matches("run")) {
+            run.given = given(matches);
+        }
+        Ok(args)
+    }
+
+    /// Reads a command line.
+    #[cfg(test)]
+    pub(crate) fn parse_all(words: &[&str]) -> Result<Self, clap::Error> {
+        Self::of(&Self::command().try_get_matches_from(words)?)
+    }
+}
+
+/// The arguments of `run` that stand on the command line, by their fields. Those of the log, which all commands have, are
+/// not among them.
+fn given(matches: &ArgMatches) -> Vec<String> {
+    let command = Args::command();
+    let run = command.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
+    let ids = run.map(|arg| arg.get_id().as_str());
+    ids.filter(|id| matches.value_source(id) == Some(ValueSource::CommandLine)).map(str::to_owned).collect()
 }
 
 /// What is logged to stderr.

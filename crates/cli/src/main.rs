@@ -15,8 +15,6 @@ mod surroundings;
 
 use std::io::IsTerminal;
 
-use clap::Parser;
-
 use args::{Args, Command, DaemonArgs, DaemonCommand};
 use exit::Outcome;
 use printer::Printer;
@@ -24,7 +22,7 @@ use printer::Printer;
 fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
     workload::sandbox::dispatch(Some(workload::process::netns::prepare));
-    let args = Args::parse();
+    let args = Args::of_this_process();
     let printer = Printer::stdio();
     let outcome = run(args, &printer).unwrap_or_else(|error| {
         printer.error(&error);

@@ -33,20 +33,30 @@ const PASSED_ON: [&str; 22] = [
     "REQUESTS_CA_BUNDLE",
 ];
 
-/// This process's own.
+/// This process's own, for servers of whoever started it.
+///
+/// # Errors
+/// As [`here`].
+pub(crate) fn in_the_foreground() -> anyhow::Result<Surroundings> {
+    Ok(Surroundings { whole_env: Some(whole_env()), ..here()? })
+}
+
+/// This process's own, for servers of anybody.
 ///
 /// # Errors
 /// It cannot find its own program file.
 pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let skep = std::env::current_exe().context("skep cannot find its own program file")?;
-    let whole_env: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let whole_env = whole_env();
     let env = whole_env.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
     let folders = dirs::folders().ok();
-    let variables = whole_env.iter().map(|(name, value)| (name.clone(), value.clone()));
-    let secrets = folders.as_ref().map(|folders| manager::secrets::provider(folders, "SKEP", variables));
-    Ok(Surroundings { folders, skep, env, whole_env, secrets })
+    let secrets = folders.as_ref().map(|folders| manager::secrets::provider(folders, "SKEP", whole_env));
+    Ok(Surroundings { folders, skep, env, whole_env: None, secrets })
+}
+
+fn whole_env() -> Vec<(String, String)> {
+    let pairs = std::env::vars_os();
+    pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
 fn is_passed_on(name: &str) -> bool {

@@ -3,16 +3,19 @@
 //! Making a plan reads what it names (ignore files, keys, secrets) and makes the server's home directory; it waits for the disk.
 
 mod isolation;
+mod not_yet;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use middleware::limits::BodyLimits;
 use middleware::tools::{ToolOverride, ToolPolicy, ToolPolicyError};
-use model::RunConfig;
 use model::run_config::{Isolation, Problems, Run, SkepConfig, Source, Transport};
+use model::{RunConfig, SecretRef};
 use proxy::ResendPolicy;
 use proxy::bridge::Mode;
 use proxy::forward::OnLoss;
@@ -64,7 +67,7 @@ pub mod defaults {
 }
 
 /// What a configuration does not say: where this process keeps things, and what it hands on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Surroundings {
     /// `None`: there is no home directory. Nothing outlives this process then.
     pub folders: Option<Folders>,
@@ -72,10 +75,18 @@ pub struct Surroundings {
     pub skep: PathBuf,
     /// Variables that a command gets without being asked to; they hold no secrets.
     pub env: Vec<(String, String)>,
-    /// All there are, for those that are told to get them.
-    pub whole_env: Vec<(String, String)>,
+    /// All there are, for those that are told to get them. `None`: they are not those of whoever asks, and nobody gets them.
+    pub whole_env: Option<Vec<(String, String)>>,
     /// Where secrets are.
     pub secrets: Option<SharedProvider>,
+}
+
+/// Variables may be secrets.
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { folders, skep, .. } = self;
+        f.debug_struct("Surroundings").field("folders", folders).field("skep", skep).finish_non_exhaustive()
+    }
 }
 
 /// Why a configuration cannot be run.
@@ -85,6 +96,14 @@ pub enum PlanError {
     Problems(#[from] Problems),
     #[error("{0} is an image, and containers are not run by this version: write the command behind --")]
     Image(String),
+    #[error("{}: not in this version; it would be served without", .0.join(", "))]
+    NotYet(Vec<String>),
+    #[error(
+        "skep.inherit_env is for the foreground: the daemon's environment is not that of whoever asks it; name variables in env_vars"
+    )]
+    InheritEnv,
+    #[error("header_forward.add_headers_from_secret: {0:?} is not the name of a secret")]
+    SecretName(String),
     #[error("isolation {0:?} is not for a command: write process or none")]
     Isolation(&'static str),
     #[error(transparent)]
@@ -123,6 +142,13 @@ pub enum PlanError {
 /// [`PlanError`], which names the member that is wrong.
 pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettings, PlanError> {
     let run = config.checked()?;
+    let not_yet = match &run.source {
+        Source::Image(image) => return Err(PlanError::Image(image.clone())),
+        Source::Remote(_) | Source::Command { .. } => not_yet::asked(config, run.profile.as_ref()),
+    };
+    if !not_yet.is_empty() {
+        return Err(PlanError::NotYet(not_yet));
+    }
     let skep = config.skep.clone().unwrap_or_default();
     let target = target(config, &run, &skep, around)?;
     let limits = Limits {
@@ -246,11 +272,10 @@ fn target(
     around: &Surroundings,
 ) -> Result<Target, PlanError> {
     let http = |urls: Vec<String>, transport: HttpTransport| {
-        let plain = config.header_forward.iter().flat_map(|forward| &forward.add_plaintext_headers);
         Ok::<_, PlanError>(HttpTarget {
             urls,
             transport,
-            headers: headers::of(plain)?,
+            headers: forwarded(config, around)?,
             ca_file: Some(&skep.remote_ca_file).filter(|file| !file.is_empty()).map(PathBuf::from),
             stateless: config.stateless,
         })
@@ -335,23 +360,38 @@ fn command(
         OWN_PROGRAM => CommandSpec::new(&around.skep, args)?,
         program => CommandSpec::new(program, args)?,
     };
-    let handed_on = if skep.is_some_and(|skep| skep.inherit_env) { &around.whole_env } else { &around.env };
+    let handed_on = match skep.is_some_and(|skep| skep.inherit_env) {
+        true => around.whole_env.as_ref().ok_or(PlanError::InheritEnv)?,
+        false => &around.env,
+    };
     let search_path = skep.map(|skep| skep.search_path.clone()).filter(|path| !path.is_empty());
     let found_by = search_path.map(|path| ("PATH".to_owned(), path));
     let said = config.env_vars.iter().map(|(name, value)| (name.clone(), value.clone()));
     let command = command.with_clear_env().with_env(handed_on.iter().cloned().chain(found_by).chain(said))?;
-    Ok(command.with_env(secrets(run, around)?)?)
+    Ok(command.with_env(secrets(&run.secrets, around)?)?)
 }
 
-/// The secrets as variables. They are in no configuration and no log.
-fn secrets(run: &Run, around: &Surroundings) -> Result<Vec<(String, String)>, PlanError> {
-    if run.secrets.is_empty() {
+/// The headers that are sent with every request: those in clear, then those that are secrets.
+fn forwarded(config: &RunConfig, around: &Surroundings) -> Result<HeaderMap, PlanError> {
+    let Some(forward) = &config.header_forward else { return Ok(HeaderMap::new()) };
+    let named = |(header, secret): (&String, &String)| {
+        SecretRef::parse(&format!("{secret},target={header}"))
+            .map_err(|_| PlanError::SecretName(secret.clone()))
+    };
+    let refs = forward.add_headers_from_secret.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    let plain = forward.add_plaintext_headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+    Ok(headers::of(plain.chain(secrets(&refs, around)?))?)
+}
+
+/// The secrets by what they become: variables, headers. They are in no configuration and no log.
+fn secrets(refs: &[SecretRef], around: &Surroundings) -> Result<Vec<(String, String)>, PlanError> {
+    if refs.is_empty() {
         return Ok(Vec::new());
     }
-    let names = || run.secrets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let names = || refs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let provider = around.secrets.as_ref().ok_or_else(|| PlanError::NoSecrets(names()))?;
-    let resolved = store::secrets::resolve(&**provider, &run.secrets)?;
-    Ok(resolved.into_iter().map(|(variable, value)| (variable, value.reveal().to_owned())).collect())
+    let resolved = store::secrets::resolve(&**provider, refs)?;
+    Ok(resolved.into_iter().map(|(target, value)| (target, value.reveal().to_owned())).collect())
 }
 
 /// The command where it runs: in its sandbox, or in a directory of this machine.
@@ -372,4 +412,77 @@ fn placed(
         Some(sandbox) => (command.with_sandbox(sandbox), egress),
         None => (command, None),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Document;
+
+    use super::*;
+
+    fn around() -> Surroundings {
+        let folder = std::path::Path::new("/nowhere");
+        let folders = Folders {
+            run: folder.join("run"),
+            state: folder.join("state"),
+            data: folder.join("data"),
+            config: folder.join("config"),
+        };
+        let variables = [("SKEP_SECRET_token".to_owned(), "hunter2".to_owned())];
+        let secrets = crate::secrets::provider(&folders, "SKEP", variables);
+        Surroundings {
+            folders: None,
+            skep: "/skep".into(),
+            env: Vec::new(),
+            whole_env: None,
+            secrets: Some(secrets),
+        }
+    }
+
+    fn plan(text: &str, around: &Surroundings) -> Result<ServeSettings, PlanError> {
+        settings(&RunConfig::parse(text).unwrap(), around)
+    }
+
+    #[test]
+    fn all_that_is_not_in_this_version_is_said_at_once() {
+        let text = r#"{"name":"a","transport":"streamable-http","remote_url":"https://a.example/mcp",
+            "oidc_config":{"Issuer":"https://b.example"},"authz_config":{"type":"cedar"}}"#;
+        let error = plan(text, &around()).unwrap_err().to_string();
+        assert_eq!(error, "oidc_config, authz_config: not in this version; it would be served without");
+    }
+
+    #[test]
+    fn headers_are_looked_up_where_secrets_are() {
+        let config = |secret: &str| {
+            format!(
+                r#"{{"name":"a","transport":"streamable-http","remote_url":"https://a.example/mcp","header_forward":
+                {{"add_plaintext_headers":{{"X-A":"1"}},"add_headers_from_secret":{{"Authorization":"{secret}"}}}}}}"#
+            )
+        };
+        let Target::Remote(http) = plan(&config("token"), &around()).unwrap().target else {
+            panic!("not remote")
+        };
+        assert_eq!(
+            (&http.headers["x-a"], &http.headers["authorization"]),
+            (&"1".parse().unwrap(), &"hunter2".parse().unwrap())
+        );
+        assert!(!format!("{http:?}").contains("hunter2"));
+        for (secret, expect) in
+            [("nobody", "there is no secret nobody"), ("a,b", "is not the name of a secret")]
+        {
+            let error = plan(&config(secret), &around()).unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_whole_environment_is_for_the_foreground() {
+        let text = r#"{"name":"a","transport":"stdio","skep":{"command":"/bin/cat","isolation":"none","inherit_env":true}}"#;
+        assert!(matches!(plan(text, &around()), Err(PlanError::InheritEnv)));
+        let whole_env = Some(vec![("TOKEN".to_owned(), "hunter2".to_owned())]);
+        let foreground = Surroundings { whole_env, ..around() };
+        let settings = plan(text, &foreground).unwrap();
+        let shown = format!("{settings:?} {foreground:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Where session records are kept: which place a setting names, and how records get there sealed.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// A place for session records.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum StoreSource {
     /// This process: gone with it.
     Memory,
@@ -25,6 +26,18 @@ pub enum StoreSource {
     Own(PathBuf),
     /// A Redis or Valkey that replicas share.
     Redis(String),
+}
+
+/// The URL of a Redis may hold a password.
+impl fmt::Debug for StoreSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("Memory"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Own(folder) => f.debug_tuple("Own").field(folder).finish(),
+            Self::Redis(_) => f.write_str("Redis(…)"),
+        }
+    }
 }
 
 impl StoreSource {
@@ -166,6 +179,12 @@ impl SessionStore for SealedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_does_not_print() {
+        let source = StoreSource::parse("redis://me:hunter2@127.0.0.1:6379/1").unwrap();
+        assert_eq!(format!("{source:?}"), "Redis(…)");
+    }
 
     #[test]
     fn places_are_named_as_people_would() {

@@ -131,6 +131,9 @@ pub(crate) struct RemoteArgs {
     /// A header to send with every request to the server (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) remote_forward_headers: Vec<String>,
+    /// A header whose value is a secret (repeatable); `skep secret set SECRET` keeps one
+    #[arg(long, value_name = "NAME=SECRET")]
+    pub(crate) remote_forward_headers_secret: Vec<String>,
     /// Verify the server with the certificates of this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     pub(crate) remote_ca_file: Option<PathBuf>,
@@ -171,6 +174,9 @@ pub(crate) enum ProxyMode {
     after_help = "Examples:\n  skep run example\n  skep run -- npx -y @modelcontextprotocol/server-everything stdio\n  skep run --name docs https://mcp.example.com/mcp\n  skep run --transport streamable-http --target-port 3001 -- node server.js\n  skep run --foreground example"
 )]
 pub(crate) struct RunArgs {
+    /// The arguments that were given, by their fields.
+    #[arg(skip)]
+    pub(crate) given: Vec<String>,
     /// `example`, or the URL of a server that runs elsewhere
     #[arg(value_name = "NAME|URL", required_unless_present_any = ["command", "from_config"])]
     pub(crate) server: Option<String>,

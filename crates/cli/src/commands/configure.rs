@@ -1,5 +1,6 @@
 //! Flags become a RunConfig: what `run` and `proxy` have in common. What nobody said is left out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,14 +62,17 @@ pub(super) fn tools(config: &mut RunConfig, args: &ToolArgs) -> anyhow::Result<(
 }
 
 pub(super) fn remote(config: &mut RunConfig, args: &RemoteArgs) -> anyhow::Result<()> {
-    if !args.remote_forward_headers.is_empty() {
-        let pairs = args.remote_forward_headers.iter().map(|text| headers::pair(text));
-        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
-        // Whether they can be headers is known now, not when a request needs them.
-        headers::of(pairs.iter().copied())?;
-        let plain = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        config.header_forward =
-            Some(HeaderForward { add_plaintext_headers: plain, ..HeaderForward::default() });
+    if !args.remote_forward_headers.is_empty() || !args.remote_forward_headers_secret.is_empty() {
+        let read = |texts: &[String]| -> anyhow::Result<BTreeMap<String, String>> {
+            let pairs = texts.iter().map(|text| headers::pair(text)).collect::<Result<Vec<_>, _>>()?;
+            // Whether they can be headers is known now, not when a request needs them.
+            headers::of(pairs.iter().copied())?;
+            Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        };
+        config.header_forward = Some(HeaderForward {
+            add_plaintext_headers: read(&args.remote_forward_headers)?,
+            add_headers_from_secret: read(&args.remote_forward_headers_secret)?,
+        });
     }
     if let Some(file) = &args.remote_ca_file {
         config.skep_mut().remote_ca_file = whole_path(file)?;
@@ -95,9 +99,9 @@ pub(super) fn isolation(config: &mut RunConfig, args: &IsolationArgs) -> anyhow:
     config.permission_profile_name_or_path = args.permission_profile.clone().unwrap_or_default();
     for text in &args.volume {
         let (mount, is_read_only) = volume(text)?;
+        config.volumes.push(format!("{mount}{}", if is_read_only { ":ro" } else { "" }));
         if is_read_only { profile.read.push(mount) } else { profile.write.push(mount) }
     }
-    config.volumes.clone_from(&args.volume);
     config.set_profile(&profile);
     for text in &args.secret {
         SecretRef::parse(text)?;

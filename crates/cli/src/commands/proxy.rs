@@ -36,7 +36,7 @@ fn run_proxy(args: Proxied, printer: &Printer) -> anyhow::Result<Outcome> {
     configure::sessions(&mut config, &args.sessions)?;
     configure::tools(&mut config, &args.tools)?;
     configure::remote(&mut config, &args.remote)?;
-    let settings = plan::settings(&config, &surroundings::here()?)?;
+    let settings = plan::settings(&config, &surroundings::in_the_foreground()?)?;
     serve::serve(settings, args.listen.workers, &telling)
 }
 

@@ -1,12 +1,14 @@
 //! `skep run`: a server by name, by URL or by command.
 
+mod fitting;
+mod kept;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use manager::daemon::client::DaemonClient;
 use manager::plan::{self, OWN_PROGRAM};
-use manager::sessions::StoreSource;
 use model::label::Label;
 use model::run_config::{Isolation, Transport};
 use model::{Document, GroupName, RunConfig, WorkloadName};
@@ -33,7 +35,10 @@ enum Source {
 
 pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let config = match &args.from_config {
-        Some(path) => read_config(path)?,
+        Some(path) => {
+            fitting::beside_a_file(&args.given)?;
+            read_config(path)?
+        }
         None => config_of(args)?,
     };
     let checked = config.checked()?;
@@ -42,16 +47,19 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         Transport::Stdio | Transport::StreamableHttp => ProxyMode::StreamableHttp,
     };
     let is_ours = config.skep.as_ref().is_some_and(|skep| skep.command == OWN_PROGRAM);
-    let notes = match checked.isolation {
+    let mut notes = match checked.isolation {
         Isolation::None if config.remote_url.is_empty() && !is_ours => vec![NOT_ISOLATED.to_owned()],
         _ => Vec::new(),
     };
+    if !args.foreground {
+        kept::refuse(args, &config)?;
+        notes.extend(kept::note(args, &config)?);
+    }
     let telling = Telling { format: args.listen.format, mode, notes, printer };
     if args.foreground {
-        let settings = plan::settings(&config, &surroundings::here()?)?;
+        let settings = plan::settings(&config, &surroundings::in_the_foreground()?)?;
         return serve::serve(settings, args.listen.workers, &telling);
     }
-    refuse_what_is_not_kept(args, &config)?;
     detached(&config, &telling)
 }
 
@@ -70,27 +78,6 @@ fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome
     };
     telling.endpoint(&endpoint, &how_to_stop)?;
     Ok(Outcome::Done)
-}
-
-/// What the daemon cannot do, and what may not stand in a file.
-fn refuse_what_is_not_kept(args: &RunArgs, config: &RunConfig) -> anyhow::Result<()> {
-    if args.listen.workers.is_some() {
-        bail!("--workers is for --foreground: the daemon's threads serve all servers");
-    }
-    if args.inherit_env {
-        bail!(
-            "--inherit-env is for --foreground: the daemon's environment is not this one; name variables with --env"
-        );
-    }
-    let store = config.skep.as_ref().map_or("", |skep| &*skep.session_store);
-    if let Ok(StoreSource::Redis(url)) = StoreSource::parse(store)
-        && url.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
-    {
-        bail!(
-            "--store has a password in it, which would be kept in a file in clear: use --foreground for such a store"
-        );
-    }
-    Ok(())
 }
 
 fn read_config(path: &Path) -> anyhow::Result<RunConfig> {
@@ -131,6 +118,12 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         (_, Some(RunTransport::Sse)) => Transport::Sse,
         (_, None | Some(RunTransport::Stdio)) => Transport::Stdio,
     };
+    let kind = match (source, transport) {
+        (Source::Url(_), _) => fitting::Kind::Url,
+        (_, Transport::Stdio) => fitting::Kind::Stdio,
+        (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
+    };
+    fitting::to_what_is_run(kind, &args.given)?;
     transport.as_str().clone_into(&mut config.transport);
     if transport == Transport::Stdio {
         let mode = match args.proxy_mode {

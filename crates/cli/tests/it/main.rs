@@ -24,6 +24,7 @@ mod relay;
 mod resuming;
 mod revival;
 mod sdk;
+mod settings;
 mod stores;
 mod streams;
 mod tls;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use model::permissions::{Mount, NetworkMode};
+use model::permissions::{HostRule, Mount, NetworkMode};
 use model::run_config::{Run, SkepConfig};
 use model::{Profile, RunConfig};
 use store::ignore::{self, IgnoreError, IgnoreRules};
@@ -26,6 +26,14 @@ pub enum IsolationError {
         "permission_profile.network.mode: {0:?} is a network of a container runtime; for a process write none or host, or leave it out"
     )]
     Network(String),
+    #[error(
+        "permission_profile.network.inbound: a process is reached by skep alone, whoever asks skep; take it out (--allowed-hosts and --allowed-origins say who may)"
+    )]
+    Inbound,
+    #[error(
+        "permission_profile.network.outbound: with {0} the process reaches whatever this machine reaches; take one of them out"
+    )]
+    Unrestricted(&'static str),
     #[error("permission_profile: {0:?} is not a path, and cannot be shown to a process")]
     Resource(String),
     #[error("permission_profile: {0}")]
@@ -103,20 +111,25 @@ fn made(
 }
 
 fn network(profile: &Profile, isolated: bool) -> Result<(Network, Option<EgressPolicy>), IsolationError> {
-    let mode = profile.network.as_ref().map(|network| &network.mode);
-    match mode {
-        Some(NetworkMode::None) => return Ok((Network::None, None)),
-        Some(NetworkMode::Host) => return Ok((Network::Host, None)),
-        Some(NetworkMode::Custom(name)) => return Err(IsolationError::Network(name.clone())),
-        Some(NetworkMode::Unsaid | NetworkMode::Default | NetworkMode::Bridge) | None if isolated => {}
+    let said = profile.network.clone().unwrap_or_default();
+    if said.inbound.is_some_and(|inbound| inbound.allow_host.is_some_and(|hosts| !hosts.is_empty())) {
+        return Err(IsolationError::Inbound);
+    }
+    let restricts = said.outbound.is_some_and(|outbound| !outbound.insecure_allow_all);
+    match said.mode {
+        NetworkMode::None => return Ok((Network::None, None)),
+        NetworkMode::Custom(name) => return Err(IsolationError::Network(name)),
+        NetworkMode::Host if restricts => return Err(IsolationError::Unrestricted("network.mode host")),
+        NetworkMode::Host => return Ok((Network::Host, None)),
+        NetworkMode::Unsaid | NetworkMode::Default | NetworkMode::Bridge if isolated => {}
+        _ if restricts => return Err(IsolationError::Unrestricted("isolate_network false")),
         _ => return Ok((Network::Host, None)),
     }
     let outbound = profile.outbound();
-    let said = |hosts: Vec<String>| Some(hosts).filter(|hosts| !hosts.is_empty());
-    let ports: Vec<i64> = outbound.allow_port.iter().copied().map(i64::from).collect();
+    let hosts = |rules: Vec<HostRule>| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
     let policy = EgressPolicy::try_from(&EgressConfig {
-        allow_host: said(outbound.allow_host.iter().map(|rule| rule.as_str().to_owned()).collect()),
-        allow_port: Some(ports).filter(|ports| !ports.is_empty()),
+        allow_host: outbound.allow_host.map(hosts),
+        allow_port: outbound.allow_port.map(|ports| ports.into_iter().map(i64::from).collect()),
         insecure_allow_all: outbound.insecure_allow_all,
     });
     let policy = policy.map_err(IsolationError::Egress)?;
@@ -205,24 +218,29 @@ mod tests {
             folders: Some(folders),
             skep: "/skep".into(),
             env: Vec::new(),
-            whole_env: Vec::new(),
+            whole_env: None,
             secrets: None,
         };
         made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
     }
 
+    /// Each member of a profile, and all that stands in none of its members.
+    const FULL: &str = r#"{"name":"a","read":["/usr"],"write":["/tmp"],"network":{"mode":"bridge","outbound":
+        {"insecure_allow_all":false,"allow_host":["a.example"],"allow_port":[443]},"inbound":{"allow_host":[]}},
+        "privileged":false}"#;
+
     #[test]
     fn each_field_of_a_profile_is_held_or_refused() {
         let folder = tempfile::tempdir().unwrap();
+        let lists = r#""outbound":{"allow_host":["a.example"]}"#;
         for (profile, network, policy) in [
             ("{}", Network::Egress, true),
+            (FULL, Network::Egress, true),
             (r#"{"network":{"mode":"none"}}"#, Network::None, false),
             (r#"{"network":{"mode":"host"}}"#, Network::Host, false),
-            (
-                r#"{"network":{"mode":"bridge","outbound":{"allow_host":["a.example"]}}}"#,
-                Network::Egress,
-                true,
-            ),
+            (r#"{"network":{"mode":"host","outbound":{"insecure_allow_all":true}}}"#, Network::Host, false),
+            (&format!(r#"{{"network":{{"mode":"bridge",{lists}}}}}"#), Network::Egress, true),
+            (&format!(r#"{{"network":{{"mode":"default",{lists}}}}}"#), Network::Egress, true),
         ] {
             let Isolated { egress, .. } = isolate(profile, folder.path()).unwrap();
             assert_eq!(egress.is_some(), policy, "{profile}");
@@ -235,8 +253,18 @@ mod tests {
         for (profile, expect) in [
             (r#"{"privileged":true}"#, "privileged"),
             (r#"{"network":{"mode":"mine"}}"#, "network.mode"),
+            (
+                &format!(r#"{{"network":{{"mode":"host",{lists}}}}}"#),
+                "network.outbound: with network.mode host",
+            ),
+            (r#"{"network":{"mode":"host","outbound":{}}}"#, "network.outbound: with network.mode host"),
+            (r#"{"network":{"outbound":{"allow_host":["::1"]}}}"#, "network.outbound"),
+            (r#"{"network":{"inbound":{"allow_host":["a.example"]}}}"#, "network.inbound"),
+            (r#"{"network":{"mode":"none","inbound":{"allow_host":["a.example"]}}}"#, "network.inbound"),
             (r#"{"read":["volume://a:/b"]}"#, "volume://a"),
+            (r#"{"write":["volume://a:/b"]}"#, "volume://a"),
             (r#"{"read":["/no/such/path"]}"#, "/no/such/path does not exist"),
+            (r#"{"write":["/no/such/path"]}"#, "/no/such/path does not exist"),
         ] {
             let error = isolate(profile, folder.path()).err().map(|error| error.to_string()).unwrap();
             assert!(error.contains(expect), "{profile}: {error}");
@@ -256,6 +284,52 @@ mod tests {
         for private in [&homes, &homes.join("a")] {
             let mode = private.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o7777, 0o700, "{}", private.display());
+        }
+    }
+
+    #[test]
+    fn the_list_of_fields_is_whole() {
+        let Profile { name, read, write, network, privileged } = Profile::parse(FULL).unwrap();
+        let model::permissions::Network { mode, outbound, inbound } = network.unwrap();
+        let model::permissions::Outbound { insecure_allow_all, allow_host, allow_port } = outbound.unwrap();
+        let model::permissions::Inbound { allow_host: callers } = inbound.unwrap();
+        assert!(name.is_some() && !read.is_empty() && !write.is_empty() && mode == NetworkMode::Bridge);
+        assert!(allow_host.is_some() && allow_port.is_some() && callers.is_some());
+        assert!(!privileged && !insecure_allow_all);
+    }
+
+    #[test]
+    fn a_network_that_is_not_isolated_is_not_restricted() {
+        let network = |text: &str| super::network(&Profile::parse(text).unwrap(), false);
+        for text in ["{}", r#"{"network":{"outbound":{"insecure_allow_all":true}}}"#] {
+            assert_eq!(network(text).unwrap().0, Network::Host, "{text}");
+        }
+        assert_eq!(network(r#"{"network":{"mode":"none","outbound":{}}}"#).unwrap().0, Network::None);
+        for outbound in
+            ["{}", r#"{"allow_host":["a.example"]}"#, r#"{"allow_host":[]}"#, r#"{"allow_port":[1]}"#]
+        {
+            let error =
+                network(&format!(r#"{{"network":{{"outbound":{outbound}}}}}"#)).unwrap_err().to_string();
+            assert!(error.contains("isolate_network false"), "{outbound}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_opens_nothing() {
+        let decide = |outbound: &str| {
+            let profile = format!(r#"{{"network":{{"outbound":{outbound}}}}}"#);
+            let (_, policy) = super::network(&Profile::parse(&profile).unwrap(), true).unwrap();
+            let name = workload::egress::HostName::parse("a.example").unwrap();
+            policy.unwrap().decide(&workload::egress::Destination::Name(name), 443)
+        };
+        use workload::egress::{Denial, Verdict};
+        for (outbound, expect) in [
+            (r#"{"allow_host":[],"allow_port":[443]}"#, Verdict::Denied(Denial::Host)),
+            (r#"{"allow_port":[443]}"#, Verdict::Allowed),
+            (r#"{"allow_host":["a.example"],"allow_port":[]}"#, Verdict::Denied(Denial::Port)),
+            (r#"{"allow_host":["a.example"]}"#, Verdict::Allowed),
+        ] {
+            assert_eq!(decide(outbound), expect, "{outbound}");
         }
     }
 
@@ -283,7 +357,7 @@ mod tests {
             folders: Some(folders),
             skep: "/skep".into(),
             env: Vec::new(),
-            whole_env: Vec::new(),
+            whole_env: None,
             secrets: None,
         };
         let mut hidden = hidden(&RunConfig::default(), &around, std::iter::once(&mount)).unwrap();

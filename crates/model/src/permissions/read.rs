@@ -59,8 +59,8 @@ fn outbound(reader: &mut Reader, json: &Json) -> Outbound {
             "insecure_allow_all" => {
                 outbound.insecure_allow_all = reader.value(&field, &value, "true or false").unwrap_or(false);
             }
-            "allow_host" => outbound.allow_host = reader.list(&field, &value, HostRule::parse),
-            "allow_port" => outbound.allow_port = ports(reader, &field, &value),
+            "allow_host" => outbound.allow_host = Some(reader.list(&field, &value, HostRule::parse)),
+            "allow_port" => outbound.allow_port = Some(ports(reader, &field, &value)),
             _ => reader.unknown(&field, &value, "insecure_allow_all, allow_host and allow_port"),
         }
     }
@@ -72,7 +72,7 @@ fn inbound(reader: &mut Reader, json: &Json) -> Inbound {
     for (name, value) in reader.members("network.inbound", json) {
         let field = format!("network.inbound.{name}");
         match &*name {
-            "allow_host" => inbound.allow_host = reader.list(&field, &value, HostRule::parse),
+            "allow_host" => inbound.allow_host = Some(reader.list(&field, &value, HostRule::parse)),
             _ => reader.unknown(&field, &value, "allow_host"),
         }
     }
@@ -157,6 +157,19 @@ mod tests {
     fn a_full_profile_is_read_and_written() {
         let text = r#"{"name":"full","read":["/data","/a:/b"],"write":["volume://v:/c"],"network":{"mode":"bridge","outbound":{"allow_host":[".example.com"],"allow_port":[443,80]},"inbound":{"allow_host":["localhost"]}},"privileged":true}"#;
         assert_eq!(profile(text).unwrap().to_json().text(), text);
+    }
+
+    #[test]
+    fn a_list_that_is_empty_is_not_one_that_is_absent() {
+        for text in [
+            "{}",
+            r#"{"network":{"outbound":{}}}"#,
+            r#"{"network":{"outbound":{"allow_host":[]}}}"#,
+            r#"{"network":{"outbound":{"allow_port":[]}}}"#,
+            r#"{"network":{"outbound":{"allow_host":[],"allow_port":[443]},"inbound":{"allow_host":[]}}}"#,
+        ] {
+            assert_eq!(profile(text).unwrap().to_json().text(), text);
+        }
     }
 
     #[test]
