@@ -32,7 +32,10 @@ pub(crate) fn example(instance: &str) -> (Program, String) {
 /// `skep run` in the foreground, with more arguments. The command is not isolated: tests look at its processes, by the ids
 /// that they know themselves.
 pub(crate) fn run(args: &[&str]) -> (Program, String) {
-    skep(&[&["run", "--foreground", "--isolation", "none", "--format", "json"], args].concat())
+    // A server that runs elsewhere is not for skep to isolate.
+    let isolation: &[&str] =
+        if args.iter().any(|arg| arg.starts_with("http")) { &[] } else { &["--isolation", "none"] };
+    skep(&[&["run", "--foreground", "--format", "json"], isolation, args].concat())
 }
 
 /// `skep proxy` in front of these, with more arguments.

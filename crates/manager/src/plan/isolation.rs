@@ -225,7 +225,7 @@ mod tests {
     }
 
     /// Each member of a profile, and all that stands in none of its members.
-    const FULL: &str = r#"{"name":"a","read":["/usr"],"write":["/tmp"],"network":{"mode":"bridge","outbound":
+    const FULL: &str = r#"{"name":"a","read":["/usr"],"write":["/var/tmp"],"network":{"mode":"bridge","outbound":
         {"insecure_allow_all":false,"allow_host":["a.example"],"allow_port":[443]},"inbound":{"allow_host":[]}},
         "privileged":false}"#;
 

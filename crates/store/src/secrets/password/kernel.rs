@@ -42,7 +42,7 @@ impl KernelKeyring {
     pub fn forget(&self) -> Result<bool, PasswordError> {
         match keyring().and_then(|keyring| keyring.search(&self.description)) {
             Ok(key) => key.invalidate().map(|()| true).map_err(failed),
-            Err(KeyError::KeyDoesNotExist) => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }
@@ -56,20 +56,25 @@ fn keyring() -> Result<KeyRing, KeyError> {
     Ok(user)
 }
 
+/// A key that was taken away is found for a while after.
+fn is_gone(error: &KeyError) -> bool {
+    matches!(error, KeyError::KeyDoesNotExist | KeyError::KeyRevoked | KeyError::KeyExpired)
+}
+
 fn failed(error: impl fmt::Debug) -> PasswordError {
     PasswordError::Keyring { reason: format!("{error:?}") }
 }
 
 impl PasswordSource for KernelKeyring {
     fn existing(&self) -> Result<SecretValue, PasswordError> {
-        let key = match keyring().and_then(|keyring| keyring.search(&self.description)) {
-            Ok(key) => key,
-            Err(KeyError::KeyDoesNotExist) => {
+        let read = keyring().and_then(|keyring| keyring.search(&self.description)?.read_to_vec());
+        let bytes = match read {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) if is_gone(&error) => {
                 return Err(PasswordError::NotRemembered { description: self.description.clone() });
             }
             Err(error) => return Err(failed(error)),
         };
-        let bytes = Zeroizing::new(key.read_to_vec().map_err(failed)?);
         let text = str::from_utf8(&bytes).map_err(|_| failed("it is no text"))?;
         Ok(SecretValue::new(text.to_owned()))
     }
