@@ -124,6 +124,9 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
     };
     fitting::to_what_is_run(kind, &args.given)?;
+    if args.isolation.isolation == Some(IsolationLevel::None) {
+        fitting::to_no_isolation(&args.given)?;
+    }
     transport.as_str().clone_into(&mut config.transport);
     if transport == Transport::Stdio {
         let mode = match args.proxy_mode {

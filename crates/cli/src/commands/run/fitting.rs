@@ -55,6 +55,10 @@ const NOT_FOR_STDIO: [&str; 7] = [
 const NOT_FOR_HTTP: [&str; 6] =
     ["shared", "warm", "max_processes", "sleep_after", "proxy_mode", "remote_ca_file"];
 
+/// For what is isolated.
+const NOT_WITHOUT_ISOLATION: [&str; 4] =
+    ["permission_profile", "volume", "isolate_network", "ignore_globally"];
+
 /// Refuses what a file says itself.
 pub(super) fn beside_a_file(given: &[String]) -> anyhow::Result<()> {
     let others: Vec<String> =
@@ -72,6 +76,19 @@ pub(super) fn to_what_is_run(kind: Kind, given: &[String]) -> anyhow::Result<()>
         Kind::Stdio => (&NOT_FOR_STDIO, "a command that is spoken to over stdio"),
         Kind::Http => (&NOT_FOR_HTTP, "a command that serves HTTP"),
     };
+    refuse(unfit, what, given)
+}
+
+/// Refuses what does nothing for a command with all rights.
+pub(super) fn to_no_isolation(given: &[String]) -> anyhow::Result<()> {
+    refuse(
+        &NOT_WITHOUT_ISOLATION,
+        "a command with --isolation none, which sees and reaches everything",
+        given,
+    )
+}
+
+fn refuse(unfit: &[&str], what: &str, given: &[String]) -> anyhow::Result<()> {
     let unfit: Vec<String> =
         given.iter().filter(|id| unfit.contains(&id.as_str())).map(|id| flag(id)).collect();
     if !unfit.is_empty() {
@@ -106,7 +123,8 @@ mod tests {
     fn flags_are_named_as_they_are_written() {
         let command = Args::command();
         let run = command.find_subcommand("run").unwrap();
-        let lists: [&[&str]; 4] = [&BESIDE_A_FILE, &NOT_FOR_A_URL, &NOT_FOR_STDIO, &NOT_FOR_HTTP];
+        let lists: [&[&str]; 5] =
+            [&BESIDE_A_FILE, &NOT_FOR_A_URL, &NOT_FOR_STDIO, &NOT_FOR_HTTP, &NOT_WITHOUT_ISOLATION];
         for id in lists.concat() {
             let arg = run.get_arguments().find(|arg| arg.get_id() == id).unwrap_or_else(|| panic!("{id}"));
             if let Some(long) = arg.get_long() {
@@ -123,6 +141,13 @@ mod tests {
         for part in ["--name", "--env", "NAME|URL", "--from-config"] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_command_with_all_rights_has_no_profile() {
+        let error = to_no_isolation(&given(&["--isolation", "none", "-v", "/a", "--", "c"])).unwrap_err();
+        assert!(error.to_string().starts_with("--volume: not for"), "{error}");
+        to_no_isolation(&given(&["--isolation", "none", "--secret", "a,target=B", "--", "c"])).unwrap();
     }
 
     #[test]
