@@ -24,6 +24,7 @@ mod taking_up;
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -368,7 +369,9 @@ impl Forward {
         next: impl Fn(&Failure) -> bool,
     ) -> Result<(Arc<Instance>, Response<Body>), Failure> {
         let mut last = Failure::NoInstance { backend: self.config.name.clone() };
-        for instance in self.config.instances.choices() {
+        let mut choices: VecDeque<_> = self.config.instances.choices().collect();
+        let mut refused = Vec::new();
+        while let Some(instance) = choices.pop_front() {
             let load = instance.hold_request();
             match self.send(pool, &instance, &outgoing).await {
                 Ok(response) => return Ok((instance, response)),
@@ -376,6 +379,11 @@ impl Forward {
                 Err(failure) => return Err(failure),
             }
             drop(load);
+            match last {
+                // That took its time: those that were not there may be by now.
+                Failure::Lost { .. } => choices.extend(refused.drain(..)),
+                _ => refused.push(instance),
+            }
         }
         Err(last)
     }
