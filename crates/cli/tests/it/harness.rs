@@ -165,11 +165,18 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) async fn open(session: &Session, more: &str) -> Self {
+        Self::try_open(session, more).await.unwrap_or_else(|status| panic!("{status} to a GET"))
+    }
+
+    /// As [`Self::open`]; gives the status of a refusal.
+    pub(crate) async fn try_open(session: &Session, more: &str) -> Result<Self, u16> {
         let mut connection = Connection::open(&session.address).await.unwrap();
         connection.send(&session.bare("GET", more)).await.unwrap();
         let head = connection.head().await.unwrap();
-        assert_eq!(head.status, 200);
-        Self { connection, head, text: String::new(), read: 0 }
+        match head.status {
+            200 => Ok(Self { connection, head, text: String::new(), read: 0 }),
+            status => Err(status),
+        }
     }
 
     /// The next message, and the id of its event.
