@@ -165,18 +165,11 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) async fn open(session: &Session, more: &str) -> Self {
-        Self::try_open(session, more).await.unwrap_or_else(|status| panic!("{status} to a GET"))
-    }
-
-    /// As [`Self::open`]; gives the status of a refusal.
-    pub(crate) async fn try_open(session: &Session, more: &str) -> Result<Self, u16> {
         let mut connection = Connection::open(&session.address).await.unwrap();
         connection.send(&session.bare("GET", more)).await.unwrap();
         let head = connection.head().await.unwrap();
-        match head.status {
-            200 => Ok(Self { connection, head, text: String::new(), read: 0 }),
-            status => Err(status),
-        }
+        assert_eq!(head.status, 200);
+        Self { connection, head, text: String::new(), read: 0 }
     }
 
     /// The next message, and the id of its event.
@@ -200,6 +193,15 @@ impl Listener {
         let event = self.event().await;
         assert_eq!(field(&event, "event:"), "endpoint", "{event}");
         field(&event, "data:").to_owned()
+    }
+
+    /// Reads to the end of the stream, over which nothing may come any more.
+    pub(crate) async fn ends(mut self) {
+        while let Some(piece) = self.connection.piece(&self.head, self.read).await.unwrap() {
+            self.read += piece.len();
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+        assert!(!self.text.contains("data: {"), "{}", self.text);
     }
 
     async fn event(&mut self) -> String {

@@ -162,6 +162,12 @@ impl Forward {
         {
             self.keep(record, Write::Keep).await;
         }
+        if response.status() == StatusCode::CONFLICT
+            && outgoing.request.method == HttpMethod::GET
+            && let Some(joined) = self.take_over(&session)
+        {
+            return joined.answer(&[behind.missed], in_use);
+        }
         response.headers_mut().remove(&headers::SESSION_ID);
         if success
             && let Body::Full(text) = response.body()

@@ -31,8 +31,8 @@ struct State {
     turn: u64,
     /// Wakes whoever reads.
     waker: Option<Waker>,
-    /// The event that the last client to go had got.
-    seen: u64,
+    /// The event that the last client to go had got, while nobody has come for the rest.
+    seen: Option<u64>,
 }
 
 /// The right to read a stream, until somebody else takes it.
@@ -53,16 +53,18 @@ impl Live {
     /// A stream that its client reads.
     pub(super) fn begin(reading: Box<Reading>, events: Arc<SessionEvents>) -> Reader {
         let (number, kind, patience) = (reading.number(), reading.kind(), reading.patience());
-        let state = Mutex::new(State { reading: Some(reading), turn: 0, waker: None, seen: 0 });
+        let state = Mutex::new(State { reading: Some(reading), turn: 0, waker: None, seen: None });
         let live = Arc::new(Self { number, events, state });
         live.events.open(Arc::clone(&live), number, kind, patience);
         Reader { live, turn: 0 }
     }
 
-    /// Goes on behind an event, or behind what the last client to go had got. `None`: it is over.
+    /// Goes on behind an event, or behind what its client has got. `None`: it is over.
     pub(super) fn join(self: &Arc<Self>, behind: Option<u64>) -> Option<Joined> {
         let mut state = self.state.lock();
-        let event = behind.unwrap_or(state.seen);
+        let passed = state.reading.as_ref()?.seen();
+        let seen = state.seen.take().unwrap_or(passed);
+        let event = behind.unwrap_or(seen);
         // Nothing is added meanwhile: who adds has the lock.
         let mut missed = self.events.after(Cursor { stream: self.number, event });
         missed.events.extend(state.reading.as_mut()?.rejoin());
@@ -116,7 +118,7 @@ impl Reader {
             return;
         }
         let Some(seen) = state.reading.as_ref().map(|reading| reading.seen()) else { return };
-        state.seen = seen;
+        state.seen = Some(seen);
         // A runtime that is shutting down takes no more tasks.
         let may_spawn = tokio::runtime::Handle::try_current().is_ok();
         let left = self.live.events.left(self.live.number).filter(|_| may_spawn);

@@ -211,15 +211,22 @@ impl SessionEvents {
 
     /// The stream with this number, if it is read.
     pub(super) fn live(&self, number: StreamNumber) -> Option<Arc<Live>> {
-        let state = self.state.lock();
-        state.live.iter().find(|open| open.number == number).map(|open| Arc::clone(&open.live))
+        self.find(|open| open.number == number)
     }
 
     /// The session's own stream, if it is read and no client has it.
     pub(super) fn own_alone(&self) -> Option<Arc<Live>> {
+        self.find(|open| open.kind == Kind::Own && open.alone.is_some())
+    }
+
+    /// The session's own stream, if it is read, be it by a client: the latest.
+    pub(super) fn own(&self) -> Option<Arc<Live>> {
+        self.find(|open| open.kind == Kind::Own)
+    }
+
+    fn find(&self, is_it: impl Fn(&Open) -> bool) -> Option<Arc<Live>> {
         let state = self.state.lock();
-        let own = state.live.iter().find(|open| open.kind == Kind::Own && open.alone.is_some());
-        own.map(|open| Arc::clone(&open.live))
+        state.live.iter().rev().find(|open| is_it(open)).map(|open| Arc::clone(&open.live))
     }
 
     /// A client has the stream again.

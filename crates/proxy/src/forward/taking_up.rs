@@ -67,19 +67,15 @@ impl Forward {
         let nothing = Behind { missed: Bytes::new(), id: asked.cloned() };
         let Some(events) = self.events.get(session.id) else { return TakenUp::There(nothing, in_use) };
         let id = asked.and_then(EventId::read);
-        let here = |before: &[Bytes], Joined { reader, missed }: Joined, in_use| {
-            let missed = glued(&[before, &missed.events].concat());
-            TakenUp::Here(event_stream(Body::Lasting(Box::new(Lasting::joined(reader, missed, in_use)))))
-        };
         let named = id.and_then(|id| events.live(id.at.stream)?.join(Some(id.at.event)));
         if let Some(joined) = named {
-            return here(&[], joined, in_use);
+            return TakenUp::Here(joined.answer(&[], in_use));
         }
         let missed = id.map(|id| events.after(id.at)).unwrap_or_default();
         // What was kept for whoever listens next.
         let listens = id.is_none_or(|id| id.kind == Kind::Own);
         if let Some(joined) = events.own_alone().filter(|_| listens).and_then(|live| live.join(None)) {
-            return here(&missed.events, joined, in_use);
+            return TakenUp::Here(joined.answer(&missed.events, in_use));
         }
         let (Some(id), Some(last)) = (id, missed.events.last()) else {
             return TakenUp::There(nothing, in_use);
@@ -94,6 +90,20 @@ impl Forward {
             return TakenUp::Here(event_stream(Body::Full(next.missed)));
         }
         TakenUp::There(next, in_use)
+    }
+
+    /// Where the instance serves no second stream: its client has come back, and that its first connection is dead is not
+    /// known here yet, or never will be. It gets what that one has.
+    pub(super) fn take_over(&self, session: &PinnedSession) -> Option<Joined> {
+        self.events.get(session.id)?.own()?.join(None)
+    }
+}
+
+impl Joined {
+    /// The stream for a client, behind what else it has missed.
+    pub(super) fn answer(self, before: &[Bytes], in_use: InUse<Pinned>) -> Response<Body> {
+        let missed = glued(&[before, &self.missed.events].concat());
+        event_stream(Body::Lasting(Box::new(Lasting::joined(self.reader, missed, in_use))))
     }
 }
 
