@@ -6,6 +6,8 @@
 //! | `SKEP_LOG` | a filter in `tracing` syntax that replaces the default one |
 //! | `SKEP_SESSION_KEY_FILE` | `--session-key-file` |
 //! | `SKEP_SESSION_STORE` | `--store` |
+//!
+//! `SKEP_SECRETS_PROVIDER` and `SKEP_SECRET_NAME` stand for no argument (`surroundings`).
 
 mod mcp;
 mod serve;

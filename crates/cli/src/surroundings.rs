@@ -2,8 +2,12 @@
 
 use anyhow::Context;
 use manager::plan::Surroundings;
+use manager::secrets;
 
 use crate::dirs;
+
+/// Says who keeps secrets.
+const SECRETS_PROVIDER: &str = "SKEP_SECRETS_PROVIDER";
 
 /// Variables that a command gets without being asked to: what programs need to find their way, and no secrets. The last
 /// letters may be left open with `*`.
@@ -44,13 +48,17 @@ pub(crate) fn in_the_foreground() -> anyhow::Result<Surroundings> {
 /// This process's own, for servers of anybody.
 ///
 /// # Errors
-/// It cannot find its own program file.
+/// It cannot find its own program file, or who keeps secrets.
 pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let skep = std::env::current_exe().context("skep cannot find its own program file")?;
     let whole_env = whole_env();
     let env = whole_env.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
     let folders = dirs::folders().ok();
-    let secrets = folders.as_ref().map(|folders| manager::secrets::provider(folders, "SKEP", whole_env));
+    let keeper = whole_env.iter().find(|(name, _)| name == SECRETS_PROVIDER);
+    let keeper =
+        keeper.map(|(_, word)| word.parse()).transpose().context(SECRETS_PROVIDER)?.unwrap_or_default();
+    let secrets = folders.as_ref().map(|folders| secrets::provider(keeper, folders, "SKEP", &whole_env));
+    let secrets = secrets.transpose().context(SECRETS_PROVIDER)?;
     Ok(Surroundings { folders, skep, env, whole_env: None, secrets })
 }
 

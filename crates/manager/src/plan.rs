@@ -419,6 +419,7 @@ mod tests {
     use model::Document;
 
     use super::*;
+    use crate::secrets::SecretsKeeper;
 
     fn around() -> Surroundings {
         let folder = std::path::Path::new("/nowhere");
@@ -429,7 +430,8 @@ mod tests {
             config: folder.join("config"),
         };
         let variables = [("SKEP_SECRET_token".to_owned(), "hunter2".to_owned())];
-        let secrets = crate::secrets::provider(&folders, "SKEP", variables);
+        let secrets =
+            crate::secrets::provider(SecretsKeeper::Environment, &folders, "SKEP", &variables).unwrap();
         Surroundings {
             folders: None,
             skep: "/skep".into(),

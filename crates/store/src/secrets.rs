@@ -24,8 +24,6 @@ pub use encrypted::{Cost, EncryptedFile};
 pub use environment::Environment;
 pub use fallback::WithFallback;
 pub use one_password::OnePassword;
-#[cfg(target_os = "linux")]
-pub use password::KernelKeyring;
 pub use password::{GivenPassword, PasswordError, PasswordFile, PasswordSource};
 pub use scope::{Scope, ScopedSecrets, UserSecrets};
 

@@ -11,6 +11,7 @@
 mod audit;
 mod dial;
 mod dns;
+mod door;
 mod gate;
 mod host_name;
 mod name_server;

@@ -65,17 +65,16 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
 
 /// Hands the configuration to the daemon.
 fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome> {
-    let view = daemon::ask(async |daemon: DaemonClient| Ok(daemon.run(config.to_text()).await?))?;
+    let (view, pid) = daemon::ask(async |daemon: DaemonClient| {
+        let view = daemon.run(config.to_text()).await?;
+        // It runs, whatever becomes of this question.
+        Ok((view, daemon.view().await.ok().map(|daemon| daemon.pid)))
+    })?;
     let how_to_stop =
         format!("`skep stop {name}` stops it, `skep logs {name}` shows what it says.", name = view.name);
     let metrics_url = None;
-    let endpoint = Endpoint {
-        name: &view.name,
-        url: &view.url,
-        transport: telling.transport(),
-        pid: daemon::ask(async |daemon: DaemonClient| Ok(daemon.view().await?))?.pid,
-        metrics_url,
-    };
+    let endpoint =
+        Endpoint { name: &view.name, url: &view.url, transport: telling.transport(), pid, metrics_url };
     telling.endpoint(&endpoint, &how_to_stop)?;
     Ok(Outcome::Done)
 }

@@ -28,7 +28,9 @@ pub(super) struct Endpoint<'a> {
     pub(super) name: &'a str,
     pub(super) url: &'a str,
     pub(super) transport: &'static str,
-    pub(super) pid: u32,
+    /// Of who serves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) metrics_url: Option<String>,
 }
@@ -50,7 +52,7 @@ impl Telling<'_> {
         };
         let metrics_url = serving.metrics_address().map(|address| format!("http://{address}/metrics"));
         self.endpoint(
-            &Endpoint { name, url, transport: self.transport(), pid: std::process::id(), metrics_url },
+            &Endpoint { name, url, transport: self.transport(), pid: Some(std::process::id()), metrics_url },
             "Ctrl-C stops it.",
         )
     }

@@ -386,3 +386,33 @@ async fn a_name_that_is_none_asks_for_nothing() {
         assert!(error.contains("there is no workload named"), "{name}: {error}");
     }
 }
+
+#[tokio::test]
+async fn each_change_is_told_to_whoever_listens() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    let home = Home::new();
+    home.run(&["example"]);
+    let socket = home.path("state/skep/run/daemon.sock");
+    let mut listener = BufReader::new(tokio::net::UnixStream::connect(socket).await.unwrap());
+    listener.write_all(b"GET /v1/events HTTP/1.1\r\nHost: skep\r\n\r\n").await.unwrap();
+    let mut line = String::new();
+    while line.trim() != "" || line.is_empty() {
+        line.clear();
+        listener.read_line(&mut line).await.unwrap();
+    }
+    home.skep(&["stop", "example"]).ok();
+    let mut told = Vec::new();
+    while told.last().is_none_or(|status| status != "stopped") {
+        line.clear();
+        listener.read_line(&mut line).await.unwrap();
+        // Between them are the lengths of the chunks.
+        if let Ok(view) = serde_json::from_str::<Value>(&line)
+            && view["name"] == "example"
+        {
+            told.push(view["status"].as_str().unwrap().to_owned());
+        }
+    }
+    told.dedup();
+    assert_eq!(told, ["stopping", "stopped"]);
+}

@@ -203,24 +203,24 @@ mod tests {
     use super::*;
     use crate::daemon::Folders;
 
-    fn isolate(profile: &str, folder: &Path) -> Result<Isolated, IsolationError> {
-        let text = format!(
-            r#"{{"name":"a","transport":"stdio","isolate_network":true,"permission_profile":{profile},"skep":{{"command":"c"}}}}"#
-        );
-        let config: RunConfig = model::Document::parse(&text).unwrap();
-        let folders = Folders {
-            run: folder.join("run"),
-            state: folder.join("state"),
-            data: folder.join("data"),
-            config: folder.join("config"),
-        };
-        let around = Surroundings {
+    fn around(folder: &Path) -> Surroundings {
+        let at = |below: &str| folder.join(below);
+        let folders = Folders { run: at("run"), state: at("state"), data: at("data"), config: at("config") };
+        Surroundings {
             folders: Some(folders),
             skep: "/skep".into(),
             env: Vec::new(),
             whole_env: None,
             secrets: None,
-        };
+        }
+    }
+
+    fn isolate(profile: &str, folder: &Path) -> Result<Isolated, IsolationError> {
+        let text = format!(
+            r#"{{"name":"a","transport":"stdio","isolate_network":true,"permission_profile":{profile},"skep":{{"command":"c"}}}}"#
+        );
+        let config: RunConfig = model::Document::parse(&text).unwrap();
+        let around = around(folder);
         made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
     }
 
@@ -347,19 +347,7 @@ mod tests {
         let parsed = Profile::parse(&profile).unwrap();
         let mount = shown(&parsed.read[0], None).unwrap();
         isolate(&profile, folder.path()).unwrap();
-        let folders = Folders {
-            run: folder.path().into(),
-            state: folder.path().into(),
-            data: folder.path().into(),
-            config: folder.path().join("config"),
-        };
-        let around = Surroundings {
-            folders: Some(folders),
-            skep: "/skep".into(),
-            env: Vec::new(),
-            whole_env: None,
-            secrets: None,
-        };
+        let around = around(folder.path());
         let mut hidden = hidden(&RunConfig::default(), &around, std::iter::once(&mount)).unwrap();
         hidden.sort();
         assert_eq!(hidden, [PathBuf::from("/work/.env"), PathBuf::from("/work/key.pem")]);

@@ -16,10 +16,10 @@ use telemetry::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::sleep;
 
+use super::simulation::route;
 use super::*;
-use crate::endpoint::Endpoint;
 use crate::session::MemoryStore;
-use crate::upstream::{PoolConfig, simulated};
+use crate::upstream::simulated;
 
 /// What a server says as the answer to a call, and how.
 #[derive(Clone)]
@@ -143,26 +143,9 @@ impl Client {
 
     fn new(script: &Script, tasks: &Tasks) -> Self {
         Self::network(script);
-        let instances = Arc::new(Instances::new());
-        let endpoint = Arc::new(Endpoint::parse("http://backend:80/mcp").unwrap());
-        instances.set(&endpoint, &[([10, 0, 0, 1], 80).into()]);
-        let (forward, farewells) = Forward::new(ForwardConfig {
-            name: "resuming".to_owned(),
-            keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
-            limits: Limits::default(),
-            store: Arc::new(MemoryStore::default()),
-            instances,
-            patience: Patience::default(),
-            endpoint_path: "/mcp".to_owned(),
-            headers: HeaderMap::new(),
-            stateless: false,
-            on_loss: OnLoss::Rebuild,
-            resend: Arc::default(),
-            tasks: tasks.clone(),
-            stop: tasks.stop_token(),
-        });
-        let pool = Pool::new(PoolConfig::default(), None);
-        tasks.spawn("sessions", Arc::clone(&forward).maintain(Arc::clone(&pool), farewells));
+        let keys = Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap());
+        let address = ([10, 0, 0, 1], 80).into();
+        let (forward, pool) = route(&[address], &keys, Arc::new(MemoryStore::default()), tasks);
         Self { forward, pool, token: None }
     }
 

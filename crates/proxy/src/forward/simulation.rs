@@ -8,6 +8,7 @@
 
 mod world;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,15 +51,21 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// No request takes longer, whatever happens: the budget of a rebuild, waited for and then had.
 const LONGEST: Duration = Duration::from_secs(60);
 
-fn replica(world: &Arc<World>, store: &Arc<Stored>, keys: &Arc<KeyRing>, tasks: &Tasks) -> Replica {
+/// A route to instances at these addresses of a network that is made up, and its connections.
+pub(super) fn route(
+    addresses: &[SocketAddr],
+    keys: &Arc<KeyRing>,
+    store: Arc<dyn SessionStore>,
+    tasks: &Tasks,
+) -> (Arc<Forward>, Arc<Pool>) {
     let instances = Arc::new(Instances::new());
     let endpoint = Arc::new(Endpoint::parse("http://backend:80/mcp").unwrap());
-    instances.set(&endpoint, &world.addresses());
+    instances.set(&endpoint, addresses);
     let (forward, farewells) = Forward::new(ForwardConfig {
         name: "sim".to_owned(),
         keys: Arc::clone(keys),
         limits: Limits::default(),
-        store: Arc::new(SimStore::new(store)),
+        store,
         instances,
         patience: Patience::default(),
         endpoint_path: "/mcp".to_owned(),
@@ -71,6 +78,11 @@ fn replica(world: &Arc<World>, store: &Arc<Stored>, keys: &Arc<KeyRing>, tasks: 
     });
     let pool = Pool::new(PoolConfig::default(), None);
     tasks.spawn("sessions", Arc::clone(&forward).maintain(Arc::clone(&pool), farewells));
+    (forward, pool)
+}
+
+fn replica(world: &Arc<World>, store: &Arc<Stored>, keys: &Arc<KeyRing>, tasks: &Tasks) -> Replica {
+    let (forward, pool) = route(&world.addresses(), keys, Arc::new(SimStore::new(store)), tasks);
     Replica { forward, pool }
 }
 

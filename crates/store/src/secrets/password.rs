@@ -1,8 +1,5 @@
 //! Where the password of the secrets' file comes from.
 
-#[cfg(target_os = "linux")]
-mod kernel;
-
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +10,6 @@ use model::SecretValue;
 use zeroize::Zeroizing;
 
 use crate::file::{self, FileError};
-#[cfg(target_os = "linux")]
-pub use kernel::KernelKeyring;
 
 /// A password is made of so many random bytes.
 const RANDOM: usize = 32;
@@ -30,10 +25,6 @@ pub enum PasswordError {
     Empty { path: PathBuf },
     #[error("there are secrets, but {}, which holds their password, is gone", path.display())]
     Gone { path: PathBuf },
-    #[error("the kernel's keyring has no {description:?}: give the password again")]
-    NotRemembered { description: String },
-    #[error("the kernel's keyring cannot be used: {reason}")]
-    Keyring { reason: String },
     #[error("the system gives no random bytes")]
     NoRandom,
 }

@@ -2,25 +2,20 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Duration;
 
 use telemetry::Tasks;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::EgressLimits;
 use super::audit::Audit;
 use super::dial::{Dialler, NotDialled};
+use super::door;
 use super::name_table::{Held, NameTable};
 use super::outside::Outside;
 use super::policy::{Denial, Destination, EgressPolicy};
 use super::relay::{relay, reset};
 use crate::process::netns::original_destination;
-
-/// How long nothing is accepted after accepting failed: skep is out of file descriptors, and others give some back.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// What every connection of a workload needs.
 #[derive(Debug)]
@@ -35,27 +30,13 @@ pub(super) struct Gate<O> {
 impl<O: Outside> Gate<O> {
     /// Accepts until the tasks are to stop.
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
-        let stop = tasks.stop_token();
-        let room = Arc::new(Semaphore::new(self.limits.connections));
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let Ok((stream, _)) = accepted else {
-                sleep(BREATH).await;
-                continue;
-            };
-            let (gate, stopped) = (Arc::clone(&self), stop.clone());
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                gate.refuse_for_want_of_room(stream);
-                continue;
-            };
-            tasks.spawn("egress connection", async move {
-                gate.connection(stream, stopped).await;
-                drop(permit);
-            });
-        }
+        let (most, gate) = (self.limits.connections, Arc::clone(&self));
+        let full = |stream| gate.refuse_for_want_of_room(stream);
+        let serve = |stream, stop| {
+            let gate = Arc::clone(&self);
+            async move { gate.connection(stream, stop).await }
+        };
+        door::let_in(listener, most, tasks, full, serve).await;
     }
 
     fn refuse_for_want_of_room(&self, stream: TcpStream) {

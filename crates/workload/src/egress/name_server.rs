@@ -6,11 +6,12 @@ use std::time::Duration;
 use telemetry::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::audit::Audit;
 use super::dns::answer;
+use super::door;
 use super::name_table::NameTable;
 use super::policy::EgressPolicy;
 use super::relay::reset;
@@ -54,30 +55,13 @@ impl NameServer {
 
     /// Answers connections until the tasks are to stop.
     pub(super) async fn serve_tcp(self: Arc<Self>, listener: TcpListener, tasks: Tasks) {
-        let stop = tasks.stop_token();
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let Ok((stream, _)) = accepted else {
-                sleep(BREATH).await;
-                continue;
-            };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                reset(stream);
-                continue;
-            };
-            let (server, stopped) = (Arc::clone(&self), stop.clone());
-            tasks.spawn("egress name server", async move {
-                tokio::select! {
-                    () = stopped.cancelled() => {}
-                    () = server.connection(stream) => {}
-                }
-                drop(permit);
-            });
-        }
+        let serve = |stream, stop: CancellationToken| {
+            let server = Arc::clone(&self);
+            async move {
+                stop.run_until_cancelled(server.connection(stream)).await;
+            }
+        };
+        door::let_in(listener, CONNECTIONS, tasks, reset, serve).await;
     }
 
     /// One query after the other, each after its length, until one is not answered.
