@@ -76,6 +76,7 @@ pub async fn run(
     let folders = around.folders.clone().ok_or(DaemonError::NoFolders)?;
     private_folder(&folders.run)?;
     let Some(_lock) = lock(&folders).await? else { return Ok(Ended::Redundant) };
+    ::workload::process::raise_open_files();
     let workers = Workers::one_per_core().map_err(DaemonError::Thread)?;
     let site = Site::new(Files::open(&folders)?, around, workers);
     let fleet = Fleet::take_up(site, stop.clone()).await?;

@@ -95,6 +95,7 @@ pub(super) fn serve(
     workers: Option<usize>,
     telling: &Telling<'_>,
 ) -> anyhow::Result<Outcome> {
+    workload::process::raise_open_files();
     // The threads that serve have runtimes of their own; this one keeps time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let workers = match workers {

@@ -388,6 +388,58 @@ async fn a_name_that_is_none_asks_for_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_cannot_be_brought_back_is_tried_again_and_given_up_visibly_only_then() {
+    let home = Home::new();
+    let needed = home.path("needed");
+    std::fs::write(&needed, "").unwrap();
+    let command = home.command(&[]);
+    let skep = command.get_program().to_str().unwrap();
+    let script =
+        format!("test -e {} || {{ echo it is away >&2; exit 3; }}; exec {skep} example", needed.display());
+    home.run(&["--name", "needy", "--isolation", "none", "--", "sh", "-c", &script]);
+    home.kill_daemon().await;
+    std::fs::remove_file(&needed).unwrap();
+    let mut seen = String::new();
+    until("it is tried again", || {
+        seen = home.find("needy").map_or_else(String::new, |view| view.to_string());
+        seen.contains("of 10 failed")
+    })
+    .await;
+    assert!(seen.contains(r#""status":"starting""#) && seen.contains("it is away"), "{seen}");
+    std::fs::write(&needed, "").unwrap();
+    until("it runs", || home.find("needy").is_some_and(|view| view["status"] == "running")).await;
+    // Whoever stops it while it is tried again has it stopped.
+    home.kill_daemon().await;
+    std::fs::remove_file(&needed).unwrap();
+    until("it is tried again", || home.find("needy").is_some_and(|view| view.to_string().contains("failed")))
+        .await;
+    home.skep(&["stop", "needy"]).ok();
+    assert_eq!(home.find("needy").unwrap()["status"], "stopped");
+    assert!(home.skep(&["start", "needy"]).error().contains("it is away"));
+}
+
+/// The limits of a process, as the kernel tells them.
+fn open_files(pid: u32) -> (String, String) {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().skip(3).map(str::to_owned);
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+#[tokio::test]
+async fn the_daemon_opens_as_many_files_as_it_may_and_its_servers_as_many_as_they_were_given() {
+    let home = Home::new();
+    home.run(&["example", "--isolation", "none"]);
+    let daemon = home.daemon().unwrap();
+    let (soft, hard) = open_files(daemon);
+    assert_eq!(soft, hard);
+    let own = open_files(std::process::id());
+    for (server, _) in home.processes().into_iter().filter(|(pid, _)| *pid != daemon) {
+        assert_eq!(open_files(server), own);
+    }
+}
+
+#[tokio::test]
 async fn each_change_is_told_to_whoever_listens() {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 

@@ -11,6 +11,7 @@ use model::workload::{Status, StatusRecord};
 use model::{RunConfig, Timestamp, WorkloadName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use workload::backoff::{Backoff, BackoffPolicy, Next};
 
 use super::site::{Before, Site};
 use super::view::view;
@@ -25,6 +26,14 @@ const TO_BE_READY: Duration = Duration::from_secs(60);
 const TO_ANSWER: Duration = Duration::from_secs(10);
 /// How often it is looked whether it can be used.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// When a server that ran, or was to run when the daemon began, is started again, and when it is left.
+const AGAIN: BackoffPolicy = BackoffPolicy {
+    base: Duration::from_secs(5),
+    cap: Duration::from_secs(60),
+    healthy_after: Duration::from_secs(30),
+    give_up_after: 10,
+};
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +93,9 @@ impl WorkloadHandle {
             is_ready: false,
             started_at: Timestamp::default(),
             late_at: Instant::now(),
+            backoff: Backoff::new(AGAIN),
+            ready_at: None,
+            again_at: None,
             waiting: Vec::new(),
             new: None,
             told,
@@ -124,6 +136,11 @@ struct WorkloadTask {
     started_at: Timestamp,
     /// When those who wait for it are answered, ready or not.
     late_at: Instant,
+    backoff: Backoff,
+    /// Since when it answers.
+    ready_at: Option<Instant>,
+    /// It has failed, and is started again then.
+    again_at: Option<Instant>,
     waiting: Vec<Reply>,
     /// It has not run yet: where it fails, nothing of it is kept.
     new: Option<Before>,
@@ -138,6 +155,8 @@ enum Happened {
     /// It has answered, or why it has not.
     Greeted(Result<(), String>),
     Late,
+    /// It is time to try again.
+    Due,
     Looked(Result<(), String>),
 }
 
@@ -170,6 +189,7 @@ impl WorkloadTask {
                     why = failed => Happened::Failed(why),
                     greeted = greeted, if !self.is_ready => Happened::Greeted(greeted),
                     () = sleep_until(self.late_at), if !self.waiting.is_empty() => Happened::Late,
+                    () = until(self.again_at) => Happened::Due,
                     looked = looked, if self.is_ready => Happened::Looked(looked),
                 }
             };
@@ -179,6 +199,7 @@ impl WorkloadTask {
                 Happened::Failed(why) => self.fail(why).await,
                 Happened::Greeted(greeted) => self.greeted(greeted).await,
                 Happened::Late => self.late().await,
+                Happened::Due => self.bring_up_or_fail().await,
                 Happened::Looked(Ok(())) => self.becomes(Status::Running, "").await,
                 Happened::Looked(Err(why)) => self.becomes(Status::Unhealthy, &why).await,
             };
@@ -197,8 +218,9 @@ impl WorkloadTask {
             },
             Beginning::Found(_) => {
                 if self.record.status.is_wanted() {
-                    self.bring_up().await;
-                } else if self.record.status == Status::Stopping {
+                    return self.bring_up_or_fail().await;
+                }
+                if self.record.status == Status::Stopping {
                     self.become_(Status::Stopped, "").await;
                 }
                 Life::GoesOn
@@ -216,10 +238,13 @@ impl WorkloadTask {
         }
         self.new = Some(before);
         self.waiting.push(reply);
-        self.bring_up().await;
-        match self.serving {
-            Some(_) => Life::GoesOn,
-            None => self.fail(self.record.status_context.clone()).await,
+        self.bring_up_or_fail().await
+    }
+
+    async fn bring_up_or_fail(&mut self) -> Life {
+        match self.bring_up().await {
+            Ok(()) => Life::GoesOn,
+            Err(why) => self.fail(why).await,
         }
     }
 
@@ -227,7 +252,7 @@ impl WorkloadTask {
     async fn greeted(&mut self, greeted: Result<(), String>) -> Life {
         match greeted {
             Ok(()) => {
-                (self.is_ready, self.new) = (true, None);
+                (self.is_ready, self.ready_at, self.new) = (true, Some(Instant::now()), None);
                 self.become_(Status::Running, "").await;
                 self.answer_all(|view| Ok(view.clone()));
             }
@@ -276,18 +301,21 @@ impl WorkloadTask {
         Life::GoesOn
     }
 
+    /// Somebody wants it now, and hears where it does not start.
     async fn start(&mut self, reply: Reply) {
         if self.serving.is_none() {
-            self.bring_up().await;
+            (self.backoff, self.again_at) = (Backoff::new(AGAIN), None);
+            if let Err(why) = self.bring_up().await {
+                self.become_(Status::Error, &why).await;
+                let _ = reply.send(Err(Problem::new(ProblemKind::Failed, why)));
+                return;
+            }
         }
-        if self.serving.is_some() && !self.is_ready {
+        if self.is_ready {
+            let _ = reply.send(Ok(self.view()));
+        } else {
             self.waiting.push(reply);
-            return;
         }
-        let _ = reply.send(match self.serving {
-            Some(_) => Ok(self.view()),
-            None => Err(Problem::new(ProblemKind::Failed, self.record.status_context.clone())),
-        });
     }
 
     async fn stop(&mut self, drain: Option<Duration>) -> Result<WorkloadView, Problem> {
@@ -300,15 +328,12 @@ impl WorkloadTask {
         Ok(self.view())
     }
 
-    /// Starts what is to run. Where that fails, its status says why.
-    async fn bring_up(&mut self) {
+    /// Starts what is to run; or why it cannot be.
+    async fn bring_up(&mut self) -> Result<(), String> {
+        self.again_at = None;
         self.become_(Status::Starting, "").await;
-        (self.is_ready, self.late_at) = (false, Instant::now() + TO_BE_READY);
-        let started = self.site.serve(&self.name, &self.config).await;
-        let serving = match started {
-            Ok(serving) => serving,
-            Err(why) => return self.become_(Status::Error, &why).await,
-        };
+        (self.is_ready, self.ready_at, self.late_at) = (false, None, Instant::now() + TO_BE_READY);
+        let serving = self.site.serve(&self.name, &self.config).await?;
         // The port stays what it was the first time, as clients have it in their configuration.
         let port = serving.address().port();
         if self.config.port != port {
@@ -319,11 +344,12 @@ impl WorkloadTask {
         }
         (self.serving, self.started_at) = (Some(serving), SystemTime::now().into());
         self.tell();
+        Ok(())
     }
 
     /// Stops what runs, and waits for its end.
     async fn put_down(&mut self, drain: Option<Duration>) {
-        self.is_ready = false;
+        (self.is_ready, self.again_at) = (false, None);
         let Some(serving) = self.serving.take() else { return };
         self.started_at = Timestamp::default();
         let stopped = serving.stop_within(drain).await;
@@ -333,10 +359,11 @@ impl WorkloadTask {
         }
     }
 
+    /// It does not run: it is tried again for some time, if it ever has.
     async fn fail(&mut self, why: String) -> Life {
         self.put_down(None).await;
         let Some(before) = self.new.take() else {
-            self.become_(Status::Error, &why).await;
+            self.falter(&why).await;
             self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
             return Life::GoesOn;
         };
@@ -347,6 +374,24 @@ impl WorkloadTask {
         self.site.forget(&self.name, &self.told.subscribe());
         self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
         Life::Over
+    }
+
+    async fn falter(&mut self, why: &str) {
+        let ran = self.ready_at.take().map_or(Duration::ZERO, |since| since.elapsed());
+        let next = self.backoff.failed(ran, fastrand::f64());
+        let (failures, most) = (self.backoff.failures(), AGAIN.give_up_after);
+        match next {
+            Next::RetryIn(delay) => {
+                self.again_at = Some(Instant::now() + delay);
+                let seconds = delay.as_secs() + 1;
+                let context =
+                    format!("{why}; started again within {seconds} s (try {failures} of {most} failed)");
+                self.become_(Status::Starting, &context).await;
+            }
+            Next::GiveUp => {
+                self.become_(Status::Error, &format!("{why}; given up after {most} tries")).await;
+            }
+        }
     }
 
     /// What somebody saw of it.
@@ -404,6 +449,13 @@ impl WorkloadTask {
         for reply in self.waiting.drain(..) {
             let _ = reply.send(answer(&view));
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

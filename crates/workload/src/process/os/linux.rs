@@ -20,15 +20,30 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
-use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getppid, getrlimit, pidfd_open,
+    set_parent_process_death_signal, setrlimit,
+};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Not in `libc` for this target; the same number on every architecture (`asm-generic/fcntl.h`).
 const F_SETSIG: libc::c_int = 10;
+
+/// What skep was given before it took more.
+static OPEN_FILES: OnceLock<Rlimit> = OnceLock::new();
+
+/// Lets this process open as many files as the system allows it. Commands get the limit that it was given: there are
+/// programs that do not work with numbers above 1024 (`select`), and that is why it is what it is.
+pub fn raise_open_files() {
+    let given = OPEN_FILES.get_or_init(|| getrlimit(Resource::Nofile));
+    // It cannot be refused, and with less skep serves fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: given.maximum, maximum: given.maximum });
+}
 
 /// Kills the group of the command it was tied to when it is dropped, or when this process ends in any way.
 ///
@@ -58,6 +73,7 @@ impl Leash {
     /// Ties the group that `command` will lead to this leash. The command must be set to lead a new process group.
     pub(in crate::process) fn tie(&self, command: &mut Command) {
         let skep = rustix::process::getpid();
+        let open_files = OPEN_FILES.get().copied();
         let readers = [self.below.as_raw_fd(), self.above.as_raw_fd()];
         // SAFETY: the closure runs in the forked child of a threaded process, so it may only do what is safe in a
         // signal handler: it makes system calls and allocates nothing, takes no lock and does not panic. The numbers
@@ -69,6 +85,9 @@ impl Leash {
                     arm(reader)?;
                 }
                 close_all_on_exec();
+                if let Some(given) = &open_files {
+                    setrlimit(Resource::Nofile, *given)?;
+                }
                 Ok(())
             });
         }
