@@ -188,7 +188,7 @@ mod tests {
             ),
             (
                 "clients:\n    registered_clients: []\n# end\n",
-                "clients:\n    registered_clients: []\n# end\nsecrets:\n  provider_type: 1password\n  setup_completed: true\n",
+                "clients:\n    registered_clients: []\n# end\nsecrets:\n  provider_type: \"1password\"\n  setup_completed: true\n",
             ),
             ("secrets: {}\nb: 2\n", "secrets: {provider_type: 1password, setup_completed: true}\nb: 2\n"),
         ] {

@@ -70,7 +70,7 @@ async fn everything_is_told_then_carried_once_and_the_source_is_not_touched() {
         (&json!("my team"), &json!("2026-01-02T03:04:05.123456789Z"))
     );
     let mut session = Session::open(docs["url"].as_str().unwrap()).await.unwrap();
-    assert_eq!(session.call("whoami", json!({})).await.unwrap(), "far");
+    assert!(session.call("whoami", json!({})).await.unwrap().contains("\"far\""));
     let exported = home.path("exported.json");
     home.skep(&["export", "docs", exported.to_str().unwrap()]).ok();
     assert!(std::fs::read_to_string(exported).unwrap().contains("18446744073709551615"));
