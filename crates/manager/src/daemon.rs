@@ -10,6 +10,7 @@ pub mod client;
 mod files;
 mod fleet;
 mod folders;
+pub(crate) mod foreign;
 mod site;
 mod view;
 pub mod wire;

@@ -4,6 +4,7 @@
 //! - [`relay`] — the other way round: stdio in front of a remote server.
 //! - [`client`] — an MCP client for people.
 //! - [`daemon`] — the process that owns many of them.
+//! - [`migrate`] — what ToolHive has kept, taken over.
 //! - [`plan`] — what a RunConfig comes to.
 //! - [`control`] — what a running skep can be asked by whoever started it.
 //!
@@ -20,6 +21,7 @@ pub mod export;
 pub mod headers;
 mod inside;
 pub mod keys;
+pub mod migrate;
 pub mod plan;
 mod process;
 pub mod relay;

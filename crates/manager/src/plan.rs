@@ -141,14 +141,7 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`], which names the member that is wrong.
 pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettings, PlanError> {
-    let run = config.checked()?;
-    let not_yet = match &run.source {
-        Source::Image(image) => return Err(PlanError::Image(image.clone())),
-        Source::Remote(_) | Source::Command { .. } => not_yet::asked(config, run.profile.as_ref()),
-    };
-    if !not_yet.is_empty() {
-        return Err(PlanError::NotYet(not_yet));
-    }
+    let run = look(config)?;
     let skep = config.skep.clone().unwrap_or_default();
     let target = target(config, &run, &skep, around)?;
     let limits = Limits {
@@ -195,6 +188,19 @@ pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettin
         drain: said("skep.drain", &skep.drain)?.unwrap_or(defaults::DRAIN),
         name: run.name,
     })
+}
+
+/// Whether a configuration asks for nothing that cannot be had, as far as the text alone says.
+///
+/// # Errors
+/// [`PlanError`], which names what cannot be had.
+pub fn look(config: &RunConfig) -> Result<Run, PlanError> {
+    let run = config.checked()?;
+    let not_yet = match &run.source {
+        Source::Image(image) => return Err(PlanError::Image(image.clone())),
+        Source::Remote(_) | Source::Command { .. } => not_yet::asked(config, run.profile.as_ref()),
+    };
+    if not_yet.is_empty() { Ok(run) } else { Err(PlanError::NotYet(not_yet)) }
 }
 
 /// `90s`, `1h30m`, `250ms`; `0` is nothing.
@@ -419,7 +425,7 @@ mod tests {
     use model::Document;
 
     use super::*;
-    use crate::secrets::SecretsKeeper;
+    use crate::secrets::{SecretsKeeper, SecretsSettings};
 
     fn around() -> Surroundings {
         let folder = std::path::Path::new("/nowhere");
@@ -430,8 +436,9 @@ mod tests {
             config: folder.join("config"),
         };
         let variables = [("SKEP_SECRET_token".to_owned(), "hunter2".to_owned())];
-        let secrets =
-            crate::secrets::provider(SecretsKeeper::Environment, &folders, "SKEP", &variables).unwrap();
+        let settings =
+            SecretsSettings { keeper: Some(SecretsKeeper::Environment), prefix: "SKEP", fallback: true };
+        let secrets = crate::secrets::provider(settings, &folders, &variables);
         Surroundings {
             folders: None,
             skep: "/skep".into(),

@@ -177,6 +177,9 @@ pub(crate) struct RunArgs {
     /// The arguments that were given, by their fields.
     #[arg(skip)]
     pub(crate) given: Vec<String>,
+    /// Flags that were given and are not there.
+    #[arg(skip)]
+    pub(crate) not_yet: Vec<String>,
     /// `example`, or the URL of a server that runs elsewhere
     #[arg(value_name = "NAME|URL", required_unless_present_any = ["command", "from_config"])]
     pub(crate) server: Option<String>,
@@ -210,6 +213,9 @@ pub(crate) struct RunArgs {
     /// A file of NAME=VALUE lines
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
+    /// A directory of such files; hidden ones are passed over
+    #[arg(long, value_name = "DIR")]
+    pub(crate) env_file_dir: Option<PathBuf>,
     /// Pass on skep's whole environment, not only the variables that hold no secrets
     #[arg(long)]
     pub(crate) inherit_env: bool,

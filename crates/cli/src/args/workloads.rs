@@ -71,6 +71,9 @@ pub(crate) struct StopArgs {
 pub(crate) struct StartArgs {
     #[command(flatten)]
     pub(crate) which: Which,
+    /// Serve one from here, not by the daemon, until it is told to stop; it is stopped then
+    #[arg(short, long, conflicts_with_all = ["all", "group"])]
+    pub(crate) foreground: bool,
 }
 
 /// Arguments of `skep rm`.
@@ -102,12 +105,30 @@ pub(crate) struct LogsArgs {
     pub(crate) timestamps: bool,
 }
 
+/// Arguments of `skep events`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventsArgs {
+    /// How each change is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+}
+
 /// Arguments of `skep export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     pub(crate) name: String,
     /// The file; what is there is replaced
     pub(crate) path: PathBuf,
+    /// What is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ExportFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A RunConfig
+    #[default]
+    Json,
 }
 
 /// Arguments of `skep daemon`.
@@ -162,6 +183,62 @@ pub(crate) enum SecretCommand {
     Delete { name: String },
     /// List the names of the secrets
     List,
+    /// Say who keeps secrets, and how they are opened
+    Setup {
+        /// encrypted, environment, 1password or systemd; without it you are asked
+        #[arg(long, value_name = "KEEPER")]
+        provider: Option<String>,
+        /// A file with the password of encrypted secrets that are there already; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Say who keeps secrets: encrypted, environment, 1password or systemd
+    Provider {
+        #[arg(value_name = "KEEPER")]
+        name: String,
+    },
+}
+
+/// Arguments of `skep group`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GroupArgs {
+    #[command(subcommand)]
+    pub(crate) command: GroupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Make a group, for `run --group`
+    Create { name: String },
+    /// List the groups
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a group; its servers go on in the group `default`
+    Rm {
+        name: String,
+        /// Remove its servers too
+        #[arg(long)]
+        with_workloads: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Arguments of `skep migrate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateArgs {
+    /// The home directory of whoever ran ToolHive; default: yours
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// Do it; without this it is only told what would be done
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// A file with the password of ToolHive's encrypted secrets; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
 }
 
 /// Arguments of `skep runtime`.

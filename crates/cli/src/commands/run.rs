@@ -1,9 +1,9 @@
 //! `skep run`: a server by name, by URL or by command.
 
+mod environment;
 mod fitting;
 mod kept;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -34,6 +34,9 @@ enum Source {
 }
 
 pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    if !args.not_yet.is_empty() {
+        bail!("{}: not in this version; the server would run without", args.not_yet.join(", "));
+    }
     let config = match &args.from_config {
         Some(path) => {
             fitting::beside_a_file(&args.given)?;
@@ -42,10 +45,7 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
         None => config_of(args)?,
     };
     let checked = config.checked()?;
-    let mode = match checked.proxy_mode {
-        Transport::Sse => ProxyMode::Sse,
-        Transport::Stdio | Transport::StreamableHttp => ProxyMode::StreamableHttp,
-    };
+    let mode = ProxyMode::of(checked.proxy_mode);
     let is_ours = config.skep.as_ref().is_some_and(|skep| skep.command == OWN_PROGRAM);
     let mut notes = match checked.isolation {
         Isolation::None if config.remote_url.is_empty() && !is_ours => vec![NOT_ISOLATED.to_owned()],
@@ -72,7 +72,7 @@ fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome
     })?;
     let how_to_stop =
         format!("`skep stop {name}` stops it, `skep logs {name}` shows what it says.", name = view.name);
-    let metrics_url = None;
+    let metrics_url = Some(view.metrics_url.clone()).filter(|url| !url.is_empty());
     let endpoint =
         Endpoint { name: &view.name, url: &view.url, transport: telling.transport(), pid, metrics_url };
     telling.endpoint(&endpoint, &how_to_stop)?;
@@ -145,7 +145,7 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         config.target_host = args.target_host.to_string();
     }
     configure::isolation(config, &args.isolation)?;
-    config.env_vars = environment(args)?;
+    config.env_vars = environment::of(args)?;
     let skep = config.skep_mut();
     let (program, words) = match source {
         Source::Example => (OWN_PROGRAM, [&[EXAMPLE.to_owned()], &*args.command].concat()),
@@ -195,7 +195,7 @@ impl Source {
         }
         if let Some((scheme, package)) = server.split_once("://") {
             if let Some(command) = launcher(scheme) {
-                bail!("{scheme}:// servers are not run by name yet; write: skep run -- {command} {package}");
+                bail!("{scheme}:// servers are not run by name yet; write `skep run -- {command} {package}`");
             }
             let url = Url::parse(server).with_context(|| format!("{server:?} is not a URL"))?;
             if !matches!(url.scheme(), "http" | "https") {
@@ -208,7 +208,7 @@ impl Source {
         }
         bail!(
             "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a command goes behind --, for \
-             instance: skep run -- npx -y {server}"
+             instance `skep run -- npx -y {server}`"
         )
     }
 }
@@ -219,79 +219,5 @@ fn launcher(scheme: &str) -> Option<&'static str> {
         "uvx" => Some("uvx"),
         "go" => Some("go run"),
         _ => None,
-    }
-}
-
-/// What the file says, then what the flags say.
-fn environment(args: &RunArgs) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut variables = BTreeMap::new();
-    if let Some(path) = &args.env_file {
-        variables.extend(read_env_file(path)?);
-    }
-    for text in &args.env {
-        let (name, value) = read_variable(text)?;
-        variables.insert(name, value);
-    }
-    Ok(variables)
-}
-
-fn read_variable(text: &str) -> anyhow::Result<(String, String)> {
-    if let Some((name, value)) = text.split_once('=') {
-        return Ok((name.to_owned(), value.to_owned()));
-    }
-    match std::env::var(text) {
-        Ok(value) => Ok((text.to_owned(), value)),
-        Err(_) => bail!("--env {text}: there is no such variable to pass on; write {text}=VALUE to set it"),
-    }
-}
-
-/// Lines of `NAME=VALUE`; empty ones and those that begin with `#` are passed over, quotes around a value are not part
-/// of it.
-fn read_env_file(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
-    parse_env_file(&text).with_context(|| format!("{}", path.display()))
-}
-
-fn parse_env_file(text: &str) -> anyhow::Result<Vec<(String, String)>> {
-    let mut variables = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        // The line is not quoted: it may be a secret.
-        let (name, value) =
-            line.split_once('=').with_context(|| format!("line {} is not NAME=VALUE", number + 1))?;
-        variables.push((name.trim().to_owned(), unquoted(value.trim()).to_owned()));
-    }
-    Ok(variables)
-}
-
-fn unquoted(value: &str) -> &str {
-    let inside = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    inside('"').or_else(|| inside('\'')).unwrap_or(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_env_file_is_read_line_by_line() {
-        let text = "# c\n\nA=1\nexport B = two words \nC=\"quoted # not a comment\"\nD='x'\nE=a=b\nF=\n";
-        let expect = [
-            ("A", "1"),
-            ("B", "two words"),
-            ("C", "quoted # not a comment"),
-            ("D", "x"),
-            ("E", "a=b"),
-            ("F", ""),
-        ];
-        let read = parse_env_file(text).unwrap();
-        assert_eq!(read, expect.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let error = format!("{:#}", parse_env_file("A=1\nsk-secret\n").unwrap_err());
-        assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
     }
 }

@@ -17,6 +17,7 @@ use crate::control::ControlFolder;
 /// | `DATA/logs/NAME.log`, `DATA/logs/daemon/daemon.log` | what it wrote, and what the daemon did |
 /// | `DATA/homes/NAME/` | its home directory, where it is isolated |
 /// | `DATA/secrets_encrypted`, `STATE/secrets.password` | secrets, and what they are encrypted with |
+/// | `CONFIG/config.yaml` | what people set once for all |
 /// | `CONFIG/thvignore` | what no server sees of any directory |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
@@ -88,6 +89,11 @@ impl Folders {
     /// What no server sees of any directory.
     pub(crate) fn global_ignore(&self) -> PathBuf {
         self.config.join("thvignore")
+    }
+
+    /// What people set once for all.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.config.join("config.yaml")
     }
 
     /// The encrypted secrets.

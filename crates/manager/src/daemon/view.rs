@@ -32,6 +32,7 @@ pub(super) fn view(
         tools: config.tools_filter.clone(),
         remote: !config.remote_url.is_empty(),
         started_at,
+        metrics_url: String::new(),
     }
 }
 

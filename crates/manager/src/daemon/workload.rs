@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use model::workload::{Status, StatusRecord};
-use model::{RunConfig, Timestamp, WorkloadName};
+use model::{GroupName, RunConfig, Timestamp, WorkloadName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use workload::backoff::{Backoff, BackoffPolicy, Next};
 
+use super::foreign;
 use super::site::{Before, Site};
 use super::view::view;
 use super::wire::{Problem, ProblemKind, WorkloadView};
@@ -36,13 +37,15 @@ const AGAIN: BackoffPolicy = BackoffPolicy {
 };
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Start,
     /// Requests under way may take so long; `None`: as long as its configuration says.
     Stop(Option<Duration>),
     Restart,
     Remove,
+    /// It belongs to this group from now on.
+    Move(GroupName),
 }
 
 type Reply = oneshot::Sender<Result<WorkloadView, Problem>>;
@@ -217,10 +220,12 @@ impl WorkloadTask {
                 Err(_) => Life::GoesOn,
             },
             Beginning::Found(_) => {
-                if self.record.status.is_wanted() {
+                if let Some(process) = foreign::serves(&self.name, &self.record) {
+                    self.record.status_context = foreign::told(process);
+                    self.tell();
+                } else if self.record.status.is_wanted() {
                     return self.bring_up_or_fail().await;
-                }
-                if self.record.status == Status::Stopping {
+                } else if self.record.status == Status::Stopping {
                     self.become_(Status::Stopped, "").await;
                 }
                 Life::GoesOn
@@ -276,6 +281,14 @@ impl WorkloadTask {
     }
 
     async fn obey(&mut self, Order { task, reply }: Order) -> Life {
+        if self.serving.is_none()
+            && !matches!(task, Task::Move(_))
+            && let Some(process) = foreign::serves(&self.name, &self.record)
+        {
+            let message = format!("{}: {}", self.name, foreign::told(process));
+            let _ = reply.send(Err(Problem::new(ProblemKind::Failed, message)));
+            return Life::GoesOn;
+        }
         match task {
             Task::Start => self.start(reply).await,
             Task::Stop(drain) => {
@@ -296,6 +309,14 @@ impl WorkloadTask {
                 let is_over = removed.is_ok();
                 let _ = reply.send(removed.map(|()| self.view()));
                 return if is_over { Life::Over } else { Life::GoesOn };
+            }
+            Task::Move(group) => {
+                let moved = self.site.files.keep_group(&self.name, &group).await;
+                if moved.is_ok() {
+                    group.as_str().clone_into(&mut self.config.group);
+                    self.tell();
+                }
+                let _ = reply.send(moved.map(|()| self.view()));
             }
         }
         Life::GoesOn
@@ -435,7 +456,9 @@ impl WorkloadTask {
     }
 
     fn view(&self) -> WorkloadView {
-        view(&self.name, &self.config, &self.record, self.started_at.clone())
+        let metrics = self.serving.as_ref().and_then(Serving::metrics_address);
+        let metrics_url = metrics.map(|address| format!("http://{address}/metrics")).unwrap_or_default();
+        WorkloadView { metrics_url, ..view(&self.name, &self.config, &self.record, self.started_at.clone()) }
     }
 
     fn tell(&self) {

@@ -17,9 +17,10 @@ pub(super) enum Kind {
 const BESIDE_A_FILE: [&str; 4] = ["from_config", "foreground", "format", "workers"];
 
 /// For commands.
-const NOT_FOR_A_URL: [&str; 20] = [
+const NOT_FOR_A_URL: [&str; 21] = [
     "env",
     "env_file",
+    "env_file_dir",
     "inherit_env",
     "secret",
     "volume",
