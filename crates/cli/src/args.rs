@@ -26,8 +26,9 @@ pub(crate) use serve::{
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
 pub(crate) use workloads::{
-    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs,
-    RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
+    CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs,
+    RestartArgs, RmArgs, RuntimeArgs, RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs,
+    StopArgs, UnitKind, Which,
 };
 
 /// Run any MCP server, keep its sessions, and reach it at one endpoint.
@@ -123,7 +124,7 @@ pub(crate) enum Command {
     /// Start servers that are stopped
     Start(StartArgs),
     /// Stop servers and start them again
-    Restart(StartArgs),
+    Restart(RestartArgs),
     /// Stop servers and forget them
     Rm(RmArgs),
     /// Show what a server wrote to its stderr
@@ -134,6 +135,8 @@ pub(crate) enum Command {
     Secret(SecretArgs),
     /// What this machine can hold a server to
     Runtime(RuntimeArgs),
+    /// The packages that are installed
+    Cache(CacheArgs),
     /// The process that owns the servers: see it, stop it, be it
     Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one

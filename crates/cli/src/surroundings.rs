@@ -1,6 +1,9 @@
 //! What this process hands on to the servers that it runs.
 
+use std::path::Path;
+
 use anyhow::Context;
+use manager::packages::{PackageTools, TOOL_VARIABLES};
 use manager::plan::Surroundings;
 use manager::secrets;
 
@@ -59,7 +62,20 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
         keeper.map(|(_, word)| word.parse()).transpose().context(SECRETS_PROVIDER)?.unwrap_or_default();
     let secrets = folders.as_ref().map(|folders| secrets::provider(keeper, folders, "SKEP", &whole_env));
     let secrets = secrets.transpose().context(SECRETS_PROVIDER)?;
-    Ok(Surroundings { folders, skep, env, whole_env: None, secrets })
+    let packages = packages(&whole_env);
+    Ok(Surroundings { folders, skep, env, whole_env: None, secrets, packages })
+}
+
+/// What the user's package managers are told.
+fn packages(whole_env: &[(String, String)]) -> PackageTools {
+    let is_theirs = |(name, _): &&(String, String)| TOOL_VARIABLES.contains(&name.as_str());
+    let home = whole_env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| Path::new(home));
+    let npmrc = home.and_then(|home| std::fs::read_to_string(home.join(".npmrc")).ok());
+    PackageTools {
+        folder: dirs::packages(),
+        env: whole_env.iter().filter(is_theirs).cloned().collect(),
+        npmrc: npmrc.unwrap_or_default(),
+    }
 }
 
 fn whole_env() -> Vec<(String, String)> {

@@ -5,6 +5,7 @@
 //! - [`client`] — an MCP client for people.
 //! - [`daemon`] — the process that owns many of them.
 //! - [`plan`] — what a RunConfig comes to.
+//! - [`packages`] — servers that are packages, installed where they are run from.
 //! - [`control`] — what a running skep can be asked by whoever started it.
 //!
 //! Everything is handed in as values: no environment, no home directory, no terminal. Files are read where a setting
@@ -20,6 +21,7 @@ pub mod export;
 pub mod headers;
 mod inside;
 pub mod keys;
+pub mod packages;
 pub mod plan;
 mod process;
 pub mod relay;

@@ -66,7 +66,35 @@ pub(crate) struct StopArgs {
     pub(crate) timeout: Option<u64>,
 }
 
-/// Arguments of `skep start` and `skep restart`.
+/// Arguments of `skep restart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Of a package, look up anew which version is meant, install it, and start that
+    #[arg(long)]
+    pub(crate) refresh: bool,
+}
+
+/// Arguments of `skep cache`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List the packages that are installed, and which servers are run from them
+    List {
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Remove those that no server needs
+    Prune,
+}
+
+/// Arguments of `skep start`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use manager::daemon::wire::{ProblemKind, WorkloadView};
 use model::workload::Status;
 
 use super::daemon;
-use crate::args::{RmArgs, StartArgs, StopArgs, Which};
+use crate::args::{RestartArgs, RmArgs, StartArgs, StopArgs, Which};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 
@@ -45,12 +45,16 @@ pub(crate) fn start(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outco
     })
 }
 
-pub(crate) fn restart(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+pub(crate) fn restart(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     daemon::ask(async |daemon: DaemonClient| {
         let names = chosen(&daemon, &args.which, |_| true).await?;
         let done = each(&names, |name| {
             let daemon = daemon.clone();
-            async move { daemon.restart(&name).await.map(|_| ()) }
+            async move {
+                let done =
+                    if args.refresh { daemon.refresh(&name).await } else { daemon.restart(&name).await };
+                done.map(|_| ())
+            }
         });
         Ok(told(done.await, "restarted", printer))
     })

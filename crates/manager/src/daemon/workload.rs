@@ -33,6 +33,8 @@ pub(super) enum Task {
     /// Requests under way may take so long; `None`: as long as its configuration says.
     Stop(Option<Duration>),
     Restart,
+    /// Of a package, what was asked for is looked up anew first.
+    Refresh,
     Remove,
 }
 
@@ -258,11 +260,8 @@ impl WorkloadTask {
                 let stopped = self.stop(drain).await;
                 let _ = reply.send(stopped);
             }
-            Task::Restart => {
-                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
-                self.put_down(None).await;
-                self.start(reply).await;
-            }
+            Task::Restart => self.restart(reply).await,
+            Task::Refresh => self.refresh(reply).await,
             Task::Remove => {
                 self.become_(Status::Removing, "").await;
                 self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was removed meanwhile")));
@@ -274,6 +273,29 @@ impl WorkloadTask {
             }
         }
         Life::GoesOn
+    }
+
+    async fn restart(&mut self, reply: Reply) {
+        self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
+        self.put_down(None).await;
+        self.start(reply).await;
+    }
+
+    /// What runs goes on until the other version is installed, and if it cannot be.
+    async fn refresh(&mut self, reply: Reply) {
+        let mut config = self.config.clone();
+        let refreshed = match self.site.refresh(&self.name, &mut config).await {
+            Ok(false) => Ok(()),
+            Ok(true) => self.site.files.keep_package(&self.name, &config).await,
+            Err(why) => Err(Problem::new(ProblemKind::Failed, why)),
+        };
+        match refreshed {
+            Ok(()) => {
+                self.config = config;
+                self.restart(reply).await;
+            }
+            Err(problem) => drop(reply.send(Err(problem))),
+        }
     }
 
     async fn start(&mut self, reply: Reply) {
@@ -302,9 +324,11 @@ impl WorkloadTask {
 
     /// Starts what is to run. Where that fails, its status says why.
     async fn bring_up(&mut self) {
-        self.become_(Status::Starting, "").await;
+        let missing = self.site.missing(&self.config).map(|package| format!("installing {package}"));
+        self.become_(Status::Starting, &missing.unwrap_or_default()).await;
         (self.is_ready, self.late_at) = (false, Instant::now() + TO_BE_READY);
         let started = self.site.serve(&self.name, &self.config).await;
+        self.late_at = Instant::now() + TO_BE_READY;
         let serving = match started {
             Ok(serving) => serving,
             Err(why) => return self.become_(Status::Error, &why).await,
