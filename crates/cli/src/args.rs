@@ -26,9 +26,9 @@ pub(crate) use serve::{
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
 pub(crate) use workloads::{
-    CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs,
-    RestartArgs, RmArgs, RuntimeArgs, RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs,
-    StopArgs, UnitKind, Which,
+    BuildArgs, CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat,
+    LogsArgs, RestartArgs, RmArgs, RuntimeArgs, RuntimeCommand, SecretArgs, SecretCommand, StartArgs,
+    StatusArgs, StopArgs, UnitKind, Which,
 };
 
 /// Run any MCP server, keep its sessions, and reach it at one endpoint.
@@ -135,6 +135,8 @@ pub(crate) enum Command {
     Secret(SecretArgs),
     /// What this machine can hold a server to
     Runtime(RuntimeArgs),
+    /// Write the Dockerfile of an image that a package is run in
+    Build(BuildArgs),
     /// The packages that are installed
     Cache(CacheArgs),
     /// The process that owns the servers: see it, stop it, be it

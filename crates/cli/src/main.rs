@@ -51,6 +51,7 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Export(args) => commands::export::run(&args, printer),
         Command::Secret(args) => commands::secret::run(&args, printer),
         Command::Runtime(args) => commands::runtime::run(&args, printer),
+        Command::Build(args) => commands::build::run(&args, printer),
         Command::Cache(args) => commands::cache::run(&args, printer),
         Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),

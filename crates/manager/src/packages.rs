@@ -5,6 +5,7 @@
 //! - `maker` — a package manager at work, in a sandbox of its own that reaches the registry and nothing else.
 //! - `npm`, `pypi`, `golang` — what each is told, and what it has made.
 //! - `program` — which program of a package is the server (pure).
+//! - `image` — a package as an image instead (pure).
 //! - `pin` — a RunConfig, its package pinned and there.
 //!
 //! INVARIANT: what is run was installed whole. An installation is made aside and put in its place by one rename, and has
@@ -12,10 +13,11 @@
 //!
 //! INVARIANT: what was started as one version is started again as that one. Only whoever asks for it gets another.
 //!
-//! Absent on purpose: how a server is isolated ([`crate::plan`]), and images.
+//! Absent on purpose: how a server is isolated ([`crate::plan`]), and who builds images.
 
 mod cache;
 mod golang;
+mod image;
 mod maker;
 mod npm;
 mod pin;
@@ -34,6 +36,7 @@ use workload::process::BadCommand;
 use workload::sandbox::BadSandbox;
 
 pub use cache::{Cached, InUse, Pruned};
+pub use image::{ImageConfig, ImageRecipe, Login, image};
 pub use pin::{Tell, list, pin, prune, ready, refresh};
 pub(crate) use pin::{is_missing, launched, runtime_env};
 pub use program::Launch;
@@ -151,6 +154,17 @@ pub enum PackageError {
     /// A requirement that is installed too.
     #[error("--build-with {0:?} is no requirement: write NAME or NAME==VERSION")]
     BadRequirement(String),
+    /// An image is of one version.
+    #[error("{0} names no one version: write it behind @")]
+    NotOneVersion(String),
+    /// It would be misread in a Dockerfile.
+    #[error("{text:?} is no name of {of}")]
+    Unfit {
+        /// Of what it should be.
+        of: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// Images are not made by this version.
     #[error("runtime_config.{0} is for images; a package is run as a process here")]
     ForImages(&'static str),

@@ -76,6 +76,36 @@ pub(crate) struct RestartArgs {
     pub(crate) refresh: bool,
 }
 
+/// Arguments of `skep build`.
+#[derive(Debug, clap::Args)]
+#[group(id = "where", args = ["output", "dry_run"], required = true)]
+pub(crate) struct BuildArgs {
+    /// npx://NAME@VERSION, uvx://NAME@VERSION, go://MODULE@VERSION or go://./FOLDER
+    #[arg(value_name = "PACKAGE")]
+    pub(crate) package: String,
+    /// What the server is always given
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+    /// Write the Dockerfile here
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the Dockerfile
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Which program of the package is the server; default: the one of its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) program: Option<String>,
+    /// Install this requirement with a uvx:// package (repeatable)
+    #[arg(long, value_name = "REQUIREMENT")]
+    pub(crate) build_with: Vec<String>,
+    /// The image that it is built on, and for npx and uvx run on
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) runtime_image: Option<String>,
+    /// A package of the system that building needs (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime_add_package: Vec<String>,
+}
+
 /// Arguments of `skep cache`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CacheArgs {

@@ -16,6 +16,7 @@ mod harness;
 mod home;
 mod isolation;
 mod lifecycle;
+mod packages;
 mod places;
 mod proxy;
 mod recovery;

@@ -131,8 +131,12 @@ pub(crate) fn launched(
 
 /// The variables that a configuration has for a package's server; what is said otherwise counts before them.
 pub(crate) fn runtime_env(config: &RunConfig) -> Result<Vec<(String, String)>, PackageError> {
-    let env = config.runtime_config.iter().flat_map(|runtime| &runtime.runtime_env);
-    let checked = env.map(|(name, value)| match variable_problem(name, value) {
+    config.runtime_config.as_ref().map_or(Ok(Vec::new()), |runtime| variables(&runtime.runtime_env))
+}
+
+/// Variables, none of which could be misread.
+pub(super) fn variables(env: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, PackageError> {
+    let checked = env.iter().map(|(name, value)| match variable_problem(name, value) {
         Some(problem) => Err(PackageError::BadVariable(name.clone(), problem)),
         None => Ok((name.clone(), value.clone())),
     });
@@ -198,13 +202,19 @@ fn build_with(config: &RunConfig, spec: &PackageSpec) -> Result<Vec<String>, Pac
     if !runtime.additional_packages.is_empty() {
         return Err(PackageError::ForImages("additional_packages"));
     }
-    if !runtime.build_with.is_empty() && spec.scheme() != Scheme::Uvx {
+    requirements(&runtime.build_with, spec)?;
+    Ok(runtime.build_with.clone())
+}
+
+/// Refuses what is no requirement, and any where there can be none.
+pub(super) fn requirements(with: &[String], spec: &PackageSpec) -> Result<(), PackageError> {
+    if !with.is_empty() && spec.scheme() != Scheme::Uvx {
         return Err(PackageError::WithOthers);
     }
-    if let Some(bad) = runtime.build_with.iter().find(|text| !is_requirement(text)) {
-        return Err(PackageError::BadRequirement(bad.clone()));
+    match with.iter().find(|text| !is_requirement(text)) {
+        Some(bad) => Err(PackageError::BadRequirement(bad.clone())),
+        None => Ok(()),
     }
-    Ok(runtime.build_with.clone())
 }
 
 fn is_requirement(text: &str) -> bool {
