@@ -32,9 +32,9 @@ pub(crate) use serve::{
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
 pub(crate) use workloads::{
-    DaemonArgs, DaemonCommand, EventsArgs, ExportArgs, ExportFormat, GroupArgs, GroupCommand, ListArgs,
-    ListFormat, LogsArgs, MigrateArgs, RmArgs, RuntimeArgs, RuntimeCommand, SecretArgs, SecretCommand,
-    StartArgs, StatusArgs, StopArgs, UnitKind, Which,
+    BuildArgs, CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, EventsArgs, ExportArgs, ExportFormat,
+    GroupArgs, GroupCommand, ListArgs, ListFormat, LogsArgs, MigrateArgs, RestartArgs, RmArgs, RuntimeArgs,
+    RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
 };
 
 /// Run any MCP server, keep its sessions, and reach it at one endpoint.
@@ -153,7 +153,7 @@ pub(crate) enum Command {
     /// Start servers that are stopped
     Start(StartArgs),
     /// Stop servers and start them again
-    Restart(StartArgs),
+    Restart(RestartArgs),
     /// Stop servers and forget them
     Rm(RmArgs),
     /// Show what a server wrote to its stderr
@@ -170,6 +170,10 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// What this machine can hold a server to
     Runtime(RuntimeArgs),
+    /// Write the Dockerfile of an image that a package is run in
+    Build(BuildArgs),
+    /// The packages that are installed
+    Cache(CacheArgs),
     /// The process that owns the servers: see it, stop it, be it
     Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one

@@ -1,5 +1,7 @@
 //! The commands: each a function of its arguments and the printer.
 
+pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod completion;
 mod configure;
 pub(crate) mod daemon;

@@ -1,12 +1,17 @@
 //! Where skep keeps its files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use etcetera::{BaseStrategy, choose_base_strategy};
 use manager::daemon::Folders;
 
 use crate::face::Face;
+
+/// Where packages are installed: `~/.cache/skep/packages`. What is there can be had again.
+pub(crate) fn packages() -> Option<PathBuf> {
+    choose_base_strategy().ok().map(|base| base.cache_dir().join("skep/packages"))
+}
 
 /// Ours under the XDG folders: `~/.config`, `~/.local/state` and `~/.local/share`.
 ///

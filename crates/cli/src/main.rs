@@ -58,6 +58,8 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Group(args) => commands::group::run(&args, printer),
         Command::Migrate(args) => commands::migrate::run(&args, printer),
         Command::Runtime(args) => commands::runtime::run(&args, printer),
+        Command::Build(args) => commands::build::run(&args, printer),
+        Command::Cache(args) => commands::cache::run(&args, printer),
         Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
         Command::Mcp(args) => commands::mcp::run(&args, printer),

@@ -1,6 +1,9 @@
 //! What this process hands on to the servers that it runs.
 
+use std::path::Path;
+
 use anyhow::Context;
+use manager::packages::{PackageTools, TOOL_VARIABLES};
 use manager::plan::Surroundings;
 use manager::secrets::{self, SecretsSettings};
 
@@ -54,7 +57,20 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let folders = dirs::folders().ok();
     let settings = secrets_settings(&whole_env)?;
     let secrets = folders.as_ref().map(|folders| secrets::provider(settings, folders, &whole_env));
-    Ok(Surroundings { folders, skep, env, whole_env: None, secrets })
+    let packages = packages(&whole_env);
+    Ok(Surroundings { folders, skep, env, whole_env: None, secrets, packages })
+}
+
+/// What the user's package managers are told.
+fn packages(whole_env: &[(String, String)]) -> PackageTools {
+    let is_theirs = |(name, _): &&(String, String)| TOOL_VARIABLES.contains(&name.as_str());
+    let home = whole_env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| Path::new(home));
+    let npmrc = home.and_then(|home| std::fs::read_to_string(home.join(".npmrc")).ok());
+    PackageTools {
+        folder: dirs::packages(),
+        env: whole_env.iter().filter(is_theirs).cloned().collect(),
+        npmrc: npmrc.unwrap_or_default(),
+    }
 }
 
 /// What variables say of secrets: `SKEP_SECRETS_PROVIDER` who keeps them, `SKEP_DISABLE_ENV_FALLBACK` that no variable stands

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use folders::Folders;
+pub(crate) use site::remove_tree;
 
 use crate::plan::Surroundings;
 use crate::socket::{self, OwnListener, SocketError, private_folder};

@@ -31,6 +31,7 @@ pub use isolation::{DEFAULT_PROFILE, IsolationError};
 use crate::daemon::Folders;
 use crate::headers::{self, NotHeaders};
 use crate::keys::KeySource;
+use crate::packages::{self, Launch, PackageError, PackageTools};
 use crate::serve::{Listen, ServeSettings};
 use crate::sessions::StoreSource;
 use crate::target::{HttpTarget, HttpTransport, Target};
@@ -79,6 +80,8 @@ pub struct Surroundings {
     pub whole_env: Option<Vec<(String, String)>>,
     /// Where secrets are.
     pub secrets: Option<SharedProvider>,
+    /// Where packages are, and how they are installed.
+    pub packages: PackageTools,
 }
 
 /// Variables may be secrets.
@@ -108,6 +111,8 @@ pub enum PlanError {
     Isolation(&'static str),
     #[error(transparent)]
     Isolated(#[from] IsolationError),
+    #[error(transparent)]
+    Package(#[from] PackageError),
     #[error(transparent)]
     Secrets(#[from] ResolveError),
     #[error("there is no place for secrets: {0} cannot be resolved")]
@@ -198,7 +203,9 @@ pub fn look(config: &RunConfig) -> Result<Run, PlanError> {
     let run = config.checked()?;
     let not_yet = match &run.source {
         Source::Image(image) => return Err(PlanError::Image(image.clone())),
-        Source::Remote(_) | Source::Command { .. } => not_yet::asked(config, run.profile.as_ref()),
+        Source::Remote(_) | Source::Command { .. } | Source::Package { .. } => {
+            not_yet::asked(config, run.profile.as_ref())
+        }
     };
     if not_yet.is_empty() { Ok(run) } else { Err(PlanError::NotYet(not_yet)) }
 }
@@ -290,17 +297,19 @@ fn target(
         Transport::Sse => HttpTransport::Sse,
         Transport::Stdio | Transport::StreamableHttp => HttpTransport::StreamableHttp,
     };
+    let launch = launch(config, run, around)?;
     let (program, args) = match &run.source {
         Source::Image(image) => return Err(PlanError::Image(image.clone())),
         Source::Remote(url) => {
             let urls = std::iter::once(url.clone()).chain(skep.more_urls.iter().cloned()).collect();
             return Ok(Target::Remote(http(urls, http_transport)?));
         }
-        Source::Command { program, args } => (program, args),
+        Source::Command { program, args } => (program.as_str(), args.clone()),
+        Source::Package { args, .. } => launch.as_ref().map_or(("", Vec::new()), |launch| launch.line(args)),
     };
     let isolated = match run.isolation {
         Isolation::None => None,
-        Isolation::Process => Some(isolation::isolated(config, run, skep, around)?),
+        Isolation::Process => Some(isolation::isolated(config, run, skep, around, launch.as_ref())?),
         Isolation::Container | Isolation::Pod => return Err(PlanError::Isolation(run.isolation.as_str())),
     };
     let grace = said("skep.grace", &skep.grace)?.unwrap_or(defaults::GRACE);
@@ -312,7 +321,7 @@ fn target(
                 max_children: skep.max_processes.map_or(defaults::MAX_PROCESSES, |count| count as usize),
             },
         };
-        let command = command(program, args.clone(), config, run, around)?;
+        let command = command(program, args, config, run, around)?;
         let (command, egress) = placed(command, isolated, skep)?;
         return Ok(Target::Stdio { command, egress, mode, grace });
     }
@@ -322,7 +331,7 @@ fn target(
         HttpTransport::Sse => ("sse", "/sse"),
     };
     let path = if skep.target_path.is_empty() { path } else { &skep.target_path };
-    let mut args = args.clone();
+    let mut args = args;
     if program == OWN_PROGRAM {
         args.push(format!("--http={address}"));
     }
@@ -341,6 +350,12 @@ fn target(
         http: http(vec![format!("http://{address}{path}")], http_transport)?,
         grace,
     })
+}
+
+/// How it is started, if it is a package.
+fn launch(config: &RunConfig, run: &Run, around: &Surroundings) -> Result<Option<Launch>, PlanError> {
+    let Source::Package { package, program, .. } = &run.source else { return Ok(None) };
+    Ok(Some(packages::launched(config, package, program.as_deref(), around)?))
 }
 
 /// Where a command that serves HTTP listens.
@@ -372,8 +387,14 @@ fn command(
     };
     let search_path = skep.map(|skep| skep.search_path.clone()).filter(|path| !path.is_empty());
     let found_by = search_path.map(|path| ("PATH".to_owned(), path));
+    let of_package = match &run.source {
+        Source::Package { .. } => packages::runtime_env(config)?,
+        _ => Vec::new(),
+    };
     let said = config.env_vars.iter().map(|(name, value)| (name.clone(), value.clone()));
-    let command = command.with_clear_env().with_env(handed_on.iter().cloned().chain(found_by).chain(said))?;
+    let command = command
+        .with_clear_env()
+        .with_env(handed_on.iter().cloned().chain(found_by).chain(of_package).chain(said))?;
     Ok(command.with_env(secrets(&run.secrets, around)?)?)
 }
 
@@ -445,6 +466,7 @@ mod tests {
             env: Vec::new(),
             whole_env: None,
             secrets: Some(secrets),
+            packages: PackageTools::default(),
         }
     }
 

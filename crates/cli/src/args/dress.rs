@@ -56,7 +56,6 @@ pub(super) fn switch(arg: Arg) -> Arg {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::args::{Args, Command as Chosen};
     use crate::face::{SKEP, TOOLHIVE};
 

@@ -66,7 +66,68 @@ pub(crate) struct StopArgs {
     pub(crate) timeout: Option<u64>,
 }
 
-/// Arguments of `skep start` and `skep restart`.
+/// Arguments of `skep restart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Of a package, look up anew which version is meant, install it, and start that
+    #[arg(long, conflicts_with = "foreground")]
+    pub(crate) refresh: bool,
+    /// Serve one from here, not by the daemon, until it is told to stop; it is stopped then
+    #[arg(short, long, conflicts_with_all = ["all", "group"])]
+    pub(crate) foreground: bool,
+}
+
+/// Arguments of `skep build`.
+#[derive(Debug, clap::Args)]
+#[group(id = "where", args = ["output", "dry_run"], required = true)]
+pub(crate) struct BuildArgs {
+    /// npx://NAME@VERSION, uvx://NAME@VERSION, go://MODULE@VERSION or go://./FOLDER
+    #[arg(value_name = "PACKAGE")]
+    pub(crate) package: String,
+    /// What the server is always given
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+    /// Write the Dockerfile here
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the Dockerfile
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Which program of the package is the server; default: the one of its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) program: Option<String>,
+    /// Install this requirement with a uvx:// package (repeatable)
+    #[arg(long, value_name = "REQUIREMENT")]
+    pub(crate) build_with: Vec<String>,
+    /// The image that it is built on, and for npx and uvx run on
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) runtime_image: Option<String>,
+    /// A package of the system that building needs (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime_add_package: Vec<String>,
+}
+
+/// Arguments of `skep cache`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List the packages that are installed, and which servers are run from them
+    List {
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Remove those that no server needs
+    Prune,
+}
+
+/// Arguments of `skep start`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use manager::daemon::wire::{ProblemKind, WorkloadView};
 use model::workload::Status;
 
 use super::{daemon, foreground};
-use crate::args::{RmArgs, StartArgs, StopArgs, Which};
+use crate::args::{RestartArgs, RmArgs, StartArgs, StopArgs, Which};
 use crate::exit::Outcome;
 use crate::face::{Face, StopOfNone};
 use crate::printer::Printer;
@@ -57,7 +57,7 @@ pub(crate) fn start(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outco
     })
 }
 
-pub(crate) fn restart(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+pub(crate) fn restart(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     if args.foreground {
         return foreground::start(&args.which.names, printer);
     }
@@ -65,7 +65,11 @@ pub(crate) fn restart(args: &StartArgs, printer: &Printer) -> anyhow::Result<Out
         let names = chosen(&daemon, &args.which, |_| true).await?;
         let done = each(&names, |name| {
             let daemon = daemon.clone();
-            async move { daemon.restart(&name).await.map(|_| ()) }
+            async move {
+                let done =
+                    if args.refresh { daemon.refresh(&name).await } else { daemon.restart(&name).await };
+                done.map(|_| ())
+            }
         });
         Ok(told(done.await, "restarted", printer))
     })

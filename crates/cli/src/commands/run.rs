@@ -3,6 +3,7 @@
 mod environment;
 mod fitting;
 mod kept;
+mod package;
 
 use std::path::Path;
 
@@ -10,8 +11,9 @@ use anyhow::{Context, bail};
 use manager::daemon::client::DaemonClient;
 use manager::plan::{self, OWN_PROGRAM};
 use model::label::Label;
+use model::package::Scheme;
 use model::run_config::{Isolation, Transport};
-use model::{Document, GroupName, RunConfig, WorkloadName};
+use model::{Document, GroupName, PackageSpec, RunConfig, WorkloadName};
 use url::Url;
 
 use super::serve::{self, Endpoint, Telling};
@@ -30,6 +32,7 @@ const NOT_ISOLATED: &str = "the server runs with your own rights";
 enum Source {
     Example,
     Url(Url),
+    Package(PackageSpec),
     Command,
 }
 
@@ -37,13 +40,15 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
     if !args.not_yet.is_empty() {
         bail!("{}: not in this version; the server would run without", args.not_yet.join(", "));
     }
-    let config = match &args.from_config {
+    let mut config = match &args.from_config {
         Some(path) => {
             fitting::beside_a_file(&args.given)?;
             read_config(path)?
         }
         None => config_of(args)?,
     };
+    // What is installed stays at least until whoever serves it has it.
+    let _in_use = package::pin(&mut config, printer)?;
     let checked = config.checked()?;
     let mode = ProxyMode::of(checked.proxy_mode);
     let is_ours = config.skep.as_ref().is_some_and(|skep| skep.command == OWN_PROGRAM);
@@ -92,6 +97,7 @@ fn config_of(args: &RunArgs) -> anyhow::Result<RunConfig> {
         (Some(name), _) => WorkloadName::new(name)?,
         (None, Source::Example) => WorkloadName::new(EXAMPLE)?,
         (None, Source::Url(url)) => names::of_url(url),
+        (None, Source::Package(package)) => package::name(package),
         (None, Source::Command) => names::of_command(&args.command),
     };
     let mut config = RunConfig::new(&name);
@@ -123,6 +129,9 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
     };
     fitting::to_what_is_run(kind, &args.given)?;
+    if !matches!(source, Source::Package(_)) {
+        fitting::to_no_package(&args.given)?;
+    }
     if args.isolation.isolation == Some(IsolationLevel::None) {
         fitting::to_no_isolation(&args.given)?;
     }
@@ -146,8 +155,12 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     }
     configure::isolation(config, &args.isolation)?;
     config.env_vars = environment::of(args)?;
+    if let Source::Package(package) = source {
+        package::configure(config, package, args);
+    }
     let skep = config.skep_mut();
     let (program, words) = match source {
+        Source::Package(_) => (args.program.as_deref().unwrap_or_default(), args.command.clone()),
         Source::Example => (OWN_PROGRAM, [&[EXAMPLE.to_owned()], &*args.command].concat()),
         _ => {
             let (program, words) = args.command.split_first().context("a command is required behind --")?;
@@ -193,9 +206,9 @@ impl Source {
         if server == EXAMPLE {
             return Ok(Self::Example);
         }
-        if let Some((scheme, package)) = server.split_once("://") {
-            if let Some(command) = launcher(scheme) {
-                bail!("{scheme}:// servers are not run by name yet; write `skep run -- {command} {package}`");
+        if let Some((scheme, _)) = server.split_once("://") {
+            if scheme.parse::<Scheme>().is_ok() {
+                return Ok(Self::Package(package::read(server)?));
             }
             let url = Url::parse(server).with_context(|| format!("{server:?} is not a URL"))?;
             if !matches!(url.scheme(), "http" | "https") {
@@ -207,17 +220,8 @@ impl Source {
             return Ok(Self::Url(url));
         }
         bail!(
-            "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a command goes behind --, for \
-             instance `skep run -- npx -y {server}`"
+            "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a command goes behind --, a package is \
+             written npx://{server} or uvx://{server}"
         )
-    }
-}
-
-fn launcher(scheme: &str) -> Option<&'static str> {
-    match scheme {
-        "npx" => Some("npx -y"),
-        "uvx" => Some("uvx"),
-        "go" => Some("go run"),
-        _ => None,
     }
 }

@@ -18,6 +18,7 @@ mod home;
 mod isolation;
 mod lifecycle;
 mod migrate;
+mod packages;
 mod places;
 mod proxy;
 mod recovery;

@@ -43,6 +43,7 @@ impl Api {
             .route("/v1/workloads/{name}/start", post(start))
             .route("/v1/workloads/{name}/stop", post(stop))
             .route("/v1/workloads/{name}/restart", post(restart))
+            .route("/v1/workloads/{name}/refresh", post(refresh))
             .route("/v1/events", get(events))
             .with_state(self)
     }
@@ -159,6 +160,10 @@ async fn stop(
 
 async fn restart(State(api): State<Api>, Path(name): Path<String>) -> Answer<WorkloadView> {
     order(api, name, Task::Restart).await
+}
+
+async fn refresh(State(api): State<Api>, Path(name): Path<String>) -> Answer<WorkloadView> {
+    order(api, name, Task::Refresh).await
 }
 
 async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {

@@ -22,6 +22,8 @@ use crate::socket::{self, SocketError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to start or stop something.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
+/// The same, where something is installed before.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// How long it may take to begin to listen.
 const TO_LISTEN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -189,6 +191,14 @@ impl DaemonClient {
     /// [`AskError`].
     pub async fn restart(&self, name: &str) -> Result<WorkloadView, AskError> {
         self.ask(Method::POST, &path(name, "/restart")?, Bytes::new(), LONG_PATIENCE).await
+    }
+
+    /// Looks up anew what was asked for of a package, and starts that.
+    ///
+    /// # Errors
+    /// [`AskError`]; where it could not be installed, what runs goes on.
+    pub async fn refresh(&self, name: &str) -> Result<WorkloadView, AskError> {
+        self.ask(Method::POST, &path(name, "/refresh")?, Bytes::new(), INSTALL_PATIENCE).await
     }
 
     /// Stops one and forgets it.

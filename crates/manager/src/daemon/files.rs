@@ -164,6 +164,19 @@ impl Files {
         .await
     }
 
+    /// Keeps the version that a package is pinned to.
+    pub(super) async fn keep_package(&self, name: &WorkloadName, config: &RunConfig) -> Result<(), Problem> {
+        let (name, skep) = (name.clone(), config.skep.clone().unwrap_or_default());
+        self.wait(move |state| {
+            let changed = state.run_configs.change(&name, |config| {
+                let kept = config.skep_mut();
+                (kept.package, kept.package_asked) = (skep.package, skep.package_asked);
+            });
+            Ok(changed.map(drop)?)
+        })
+        .await
+    }
+
     /// Keeps what a workload is now, and which process serves it.
     pub(super) async fn keep_status(
         &self,

@@ -43,6 +43,8 @@ pub(super) enum Task {
     /// Requests under way may take so long; `None`: as long as its configuration says.
     Stop(Option<Duration>),
     Restart,
+    /// Of a package, what was asked for is looked up anew first.
+    Refresh,
     Remove,
     /// It belongs to this group from now on.
     Move(GroupName),
@@ -296,11 +298,8 @@ impl WorkloadTask {
                 let stopped = self.stop(drain).await;
                 let _ = reply.send(stopped);
             }
-            Task::Restart => {
-                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
-                self.put_down(None).await;
-                self.start(reply).await;
-            }
+            Task::Restart => self.restart(reply).await,
+            Task::Refresh => self.refresh(reply).await,
             Task::Remove => {
                 self.become_(Status::Removing, "").await;
                 self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was removed meanwhile")));
@@ -320,6 +319,29 @@ impl WorkloadTask {
             }
         }
         Life::GoesOn
+    }
+
+    async fn restart(&mut self, reply: Reply) {
+        self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
+        self.put_down(None).await;
+        self.start(reply).await;
+    }
+
+    /// What runs goes on until the other version is installed, and if it cannot be.
+    async fn refresh(&mut self, reply: Reply) {
+        let mut config = self.config.clone();
+        let refreshed = match self.site.refresh(&self.name, &mut config).await {
+            Ok(false) => Ok(()),
+            Ok(true) => self.site.files.keep_package(&self.name, &config).await,
+            Err(why) => Err(Problem::new(ProblemKind::Failed, why)),
+        };
+        match refreshed {
+            Ok(()) => {
+                self.config = config;
+                self.restart(reply).await;
+            }
+            Err(problem) => drop(reply.send(Err(problem))),
+        }
     }
 
     /// Somebody wants it now, and hears where it does not start.
@@ -352,9 +374,13 @@ impl WorkloadTask {
     /// Starts what is to run; or why it cannot be.
     async fn bring_up(&mut self) -> Result<(), String> {
         self.again_at = None;
-        self.become_(Status::Starting, "").await;
-        (self.is_ready, self.ready_at, self.late_at) = (false, None, Instant::now() + TO_BE_READY);
-        let serving = self.site.serve(&self.name, &self.config).await?;
+        let missing = self.site.missing(&self.config).map(|package| format!("installing {package}"));
+        self.become_(Status::Starting, &missing.unwrap_or_default()).await;
+        (self.is_ready, self.ready_at) = (false, None);
+        let started = self.site.serve(&self.name, &self.config).await;
+        // An installation takes its own time.
+        self.late_at = Instant::now() + TO_BE_READY;
+        let serving = started?;
         // The port stays what it was the first time, as clients have it in their configuration.
         let port = serving.address().port();
         if self.config.port != port {

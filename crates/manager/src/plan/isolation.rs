@@ -11,6 +11,7 @@ use workload::egress::{BadEgress, EgressConfig, EgressPolicy};
 use workload::sandbox::{self, BadSandbox, Bounds, Network, Sandbox, SandboxConfig};
 
 use super::{PlanError, Surroundings};
+use crate::packages::Launch;
 
 /// The profile that counts where none is given.
 pub const DEFAULT_PROFILE: &str = "network";
@@ -61,8 +62,9 @@ pub(super) fn isolated(
     run: &Run,
     skep: &SkepConfig,
     around: &Surroundings,
+    package: Option<&Launch>,
 ) -> Result<Isolated, PlanError> {
-    Ok(made(config, run, skep, around)?)
+    Ok(made(config, run, skep, around, package)?)
 }
 
 fn made(
@@ -70,6 +72,7 @@ fn made(
     run: &Run,
     skep: &SkepConfig,
     around: &Surroundings,
+    package: Option<&Launch>,
 ) -> Result<Isolated, IsolationError> {
     let builtin = || Profile::builtin(DEFAULT_PROFILE).unwrap_or_default();
     let profile = run.profile.clone().unwrap_or_else(builtin);
@@ -91,6 +94,8 @@ fn made(
         .iter()
         .map(|mount| (mount.source.join(ignore::FILE_NAME), mount.target.join(ignore::FILE_NAME)));
     let fixed = fixed.filter(|(source, _)| source.is_file()).map(|(_, target)| target).collect();
+    // Nobody has anything to hide in it.
+    read.extend(package.map(|package| sandbox::Mount::same(&package.folder)));
     let user_home = around.env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| PathBuf::from(home));
     let bounds = Bounds {
         memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
@@ -212,6 +217,7 @@ mod tests {
             env: Vec::new(),
             whole_env: None,
             secrets: None,
+            packages: Default::default(),
         }
     }
 
@@ -221,7 +227,7 @@ mod tests {
         );
         let config: RunConfig = model::Document::parse(&text).unwrap();
         let around = around(folder);
-        made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
+        made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around, None)
     }
 
     /// Each member of a profile, and all that stands in none of its members.

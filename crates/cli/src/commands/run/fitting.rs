@@ -56,6 +56,9 @@ const NOT_FOR_STDIO: [&str; 7] = [
 const NOT_FOR_HTTP: [&str; 6] =
     ["shared", "warm", "max_processes", "sleep_after", "proxy_mode", "remote_ca_file"];
 
+/// For packages.
+const FOR_PACKAGES: [&str; 2] = ["program", "build_with"];
+
 /// For what is isolated.
 const NOT_WITHOUT_ISOLATION: [&str; 4] =
     ["permission_profile", "volume", "isolate_network", "ignore_globally"];
@@ -78,6 +81,11 @@ pub(super) fn to_what_is_run(kind: Kind, given: &[String]) -> anyhow::Result<()>
         Kind::Http => (&NOT_FOR_HTTP, "a command that serves HTTP"),
     };
     refuse(unfit, what, given)
+}
+
+/// Refuses what does nothing for what is no package.
+pub(super) fn to_no_package(given: &[String]) -> anyhow::Result<()> {
+    refuse(&FOR_PACKAGES, "what is no package", given)
 }
 
 /// Refuses what does nothing for a command with all rights.
@@ -124,8 +132,14 @@ mod tests {
     fn flags_are_named_as_they_are_written() {
         let command = Args::command();
         let run = command.find_subcommand("run").unwrap();
-        let lists: [&[&str]; 5] =
-            [&BESIDE_A_FILE, &NOT_FOR_A_URL, &NOT_FOR_STDIO, &NOT_FOR_HTTP, &NOT_WITHOUT_ISOLATION];
+        let lists: [&[&str]; 6] = [
+            &FOR_PACKAGES,
+            &BESIDE_A_FILE,
+            &NOT_FOR_A_URL,
+            &NOT_FOR_STDIO,
+            &NOT_FOR_HTTP,
+            &NOT_WITHOUT_ISOLATION,
+        ];
         for id in lists.concat() {
             let arg = run.get_arguments().find(|arg| arg.get_id() == id).unwrap_or_else(|| panic!("{id}"));
             if let Some(long) = arg.get_long() {
