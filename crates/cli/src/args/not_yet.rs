@@ -15,7 +15,7 @@ enum Kind {
 
 use Kind::{Switch, Value};
 
-const FLAGS: [(&str, Kind); 62] = [
+const FLAGS: [(&str, Kind); 61] = [
     ("publish", Value),
     ("network", Value),
     ("allow-docker-gateway", Switch),
@@ -75,7 +75,6 @@ const FLAGS: [(&str, Kind); 62] = [
     ("ca-cert", Value),
     ("runtime-image", Value),
     ("runtime-add-package", Value),
-    ("build-with", Value),
     ("print-resolved-overlays", Switch),
     ("k8s-pod-patch", Value),
 ];
