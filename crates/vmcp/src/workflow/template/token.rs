@@ -302,11 +302,14 @@ impl<'s> Lexer<'s> {
             self.accept("+-");
             self.accept_all("0123456789_");
         }
+        // Imaginary ones are numbers here, so that they can be refused as what they are.
+        self.accept("i");
         let is_number = self.peek().is_none_or(|next| !is_alphanumeric(next) && !"+-".contains(next));
         if is_number {
             return Ok(TokenKind::Number);
         }
-        self.skip_alphanumeric();
+        let rest = self.rest();
+        self.at += rest.find(|next| !is_alphanumeric(next) && !"+-".contains(next)).unwrap_or(rest.len());
         self.fail(start, Problem::BadNumber(self.source[start..self.at].to_owned()))
     }
 
