@@ -334,6 +334,8 @@ fn arguments_are_not_nested_without_end() {
     assert!(read(&file(50)).is_ok());
     let found = read(&file(150)).expect_err("150 levels");
     assert!(found.len() == 1 && found[0].contains("depth limit exceeded: 100"), "{found:?}");
+    let found = read(&file(100_000)).expect_err("a stack's end");
+    assert!(found.len() == 1 && found[0].starts_with("failed to parse YAML"), "{found:?}");
 }
 
 #[test]
