@@ -192,6 +192,8 @@ impl Serving {
         };
         let metrics_address = diagnostics.as_ref().map(Listener::address);
         let (tasks, processes) = (Tasks::new(), Tasks::new());
+        // Whether it fails or nobody waits for it any more: nothing of it goes on.
+        let undo = [&tasks, &processes].map(|tasks| tasks.stop_token().drop_guard());
         let paths = Paths { prefix: settings.endpoint_prefix.clone(), ..Paths::default() };
         let made = route::Making {
             settings: &settings,
@@ -201,14 +203,8 @@ impl Serving {
             tasks: &tasks,
             processes: &processes,
         };
-        let route = match made.route().await {
-            Ok(route) => route,
-            Err(error) => {
-                tasks.stop();
-                processes.stop();
-                return Err(error);
-            }
-        };
+        let route = made.route().await?;
+        undo.into_iter().for_each(|guard| drop(guard.disarm()));
         route.register(&metrics);
         if let Some(folder) = &settings.control {
             match Control::bind(folder, settings.name.as_str()) {
