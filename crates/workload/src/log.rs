@@ -62,6 +62,12 @@ impl LogTail {
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 
+    /// Adds a line of skep's own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn note(&self, line: &str) {
+        self.push(format!("[skep] {line}"));
+    }
+
     fn push(&self, line: String) {
         tracing::info!(target: "workload::log", { workload.name = self.name(), log.line = line }, "workload wrote");
         let Kept { lines, file } = &mut *self.kept.lock();
