@@ -21,6 +21,7 @@ use printer::Printer;
 
 fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
+    workload::container::dispatch();
     workload::sandbox::dispatch(Some(workload::process::netns::prepare));
     let args = Args::of_this_process();
     let printer = Printer::stdio();

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use manager::plan::Surroundings;
 use manager::secrets;
+use workload::container::{Keychain, Runtimes, Sockets};
 
 use crate::dirs;
 
@@ -59,7 +60,8 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
         keeper.map(|(_, word)| word.parse()).transpose().context(SECRETS_PROVIDER)?.unwrap_or_default();
     let secrets = folders.as_ref().map(|folders| secrets::provider(keeper, folders, "SKEP", &whole_env));
     let secrets = secrets.transpose().context(SECRETS_PROVIDER)?;
-    Ok(Surroundings { folders, skep, env, whole_env: None, secrets })
+    let runtimes = Runtimes { sockets: Sockets::of(&whole_env), keychain: Keychain::of(&whole_env) };
+    Ok(Surroundings { folders, skep, env, whole_env: None, secrets, runtimes })
 }
 
 fn whole_env() -> Vec<(String, String)> {

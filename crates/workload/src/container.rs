@@ -141,6 +141,14 @@ impl Container {
         self.0.progress.subscribe()
     }
 
+    /// Ends it, and waits until nothing of it runs any more. What still holds it finds it gone.
+    pub async fn end(&self) {
+        let state = std::mem::replace(&mut *self.0.state.lock(), State::Nowhere);
+        if let State::Here(place) = state {
+            place.end().await;
+        }
+    }
+
     /// Starts a command in it.
     pub(crate) async fn start(
         &self,

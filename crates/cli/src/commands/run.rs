@@ -30,6 +30,7 @@ const NOT_ISOLATED: &str = "the server runs with your own rights";
 enum Source {
     Example,
     Url(Url),
+    Image(String),
     Command,
 }
 
@@ -92,6 +93,7 @@ fn config_of(args: &RunArgs) -> anyhow::Result<RunConfig> {
         (Some(name), _) => WorkloadName::new(name)?,
         (None, Source::Example) => WorkloadName::new(EXAMPLE)?,
         (None, Source::Url(url)) => names::of_url(url),
+        (None, Source::Image(image)) => names::of_image(image),
         (None, Source::Command) => names::of_command(&args.command),
     };
     let mut config = RunConfig::new(&name);
@@ -119,6 +121,8 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     };
     let kind = match (source, transport) {
         (Source::Url(_), _) => fitting::Kind::Url,
+        (Source::Image(_), Transport::Stdio) => fitting::Kind::ImageOverStdio,
+        (Source::Image(_), _) => fitting::Kind::ImageOverHttp,
         (_, Transport::Stdio) => fitting::Kind::Stdio,
         (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
     };
@@ -137,6 +141,9 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     if let Source::Url(url) = source {
         config.remote_url = url.to_string();
         return Ok(());
+    }
+    if let Source::Image(image) = source {
+        return in_a_container(config, args, image);
     }
     if transport != Transport::Stdio {
         config.target_port = args.target_port.filter(|port| *port > 0).context(
@@ -159,6 +166,23 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     skep.target_path = args.target_path.clone().unwrap_or_default();
     skep.inherit_env = args.inherit_env;
     skep.cwd = directory(args)?;
+    skep.shared = args.shared;
+    (skep.warm, skep.max_processes, skep.max_memory) = (args.warm, args.max_processes, args.max_memory);
+    (skep.sleep_after, skep.grace) = (configure::written(args.sleep_after), configure::written(args.grace));
+    Ok(())
+}
+
+/// What is run of an image.
+fn in_a_container(config: &mut RunConfig, args: &RunArgs, image: &str) -> anyhow::Result<()> {
+    image.clone_into(&mut config.image);
+    config.target_port = args.target_port.unwrap_or_default();
+    config.target_host = args.target_host.to_string();
+    configure::isolation(config, &args.isolation)?;
+    config.env_vars = environment(args)?;
+    config.cmd_args.clone_from(&args.command);
+    let skep = config.skep_mut();
+    skep.target_path = args.target_path.clone().unwrap_or_default();
+    skep.cwd = args.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default();
     skep.shared = args.shared;
     (skep.warm, skep.max_processes, skep.max_memory) = (args.warm, args.max_processes, args.max_memory);
     (skep.sleep_after, skep.grace) = (configure::written(args.sleep_after), configure::written(args.grace));
@@ -206,11 +230,21 @@ impl Source {
             }
             return Ok(Self::Url(url));
         }
-        bail!(
-            "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a command goes behind --, for \
-             instance: skep run -- npx -y {server}"
-        )
+        match is_image(server) {
+            true => Ok(Self::Image(server.clone())),
+            false => bail!(
+                "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; an image is written with its registry, \
+                 or with its tag ({server}:latest); a command goes behind --, for instance: skep run -- npx -y {server}"
+            ),
+        }
     }
+}
+
+/// Whether a word is meant as an image: a bare one may be the name of a server.
+fn is_image(word: &str) -> bool {
+    let is_path = word.starts_with(['.', '/', '-']);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    !is_path && word.contains(['/', ':', '@']) && word.chars().all(is_plain)
 }
 
 fn launcher(scheme: &str) -> Option<&'static str> {

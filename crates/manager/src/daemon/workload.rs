@@ -243,6 +243,10 @@ impl WorkloadTask {
 
     /// It takes longer than anybody should wait. One that was there goes on starting.
     async fn late(&mut self) -> Life {
+        if self.serving.as_ref().is_some_and(Serving::is_fetching) {
+            self.late_at = Instant::now() + TO_BE_READY;
+            return Life::GoesOn;
+        }
         if self.new.is_some() {
             return self.fail(format!("the server has not answered within {TO_BE_READY:?}")).await;
         }

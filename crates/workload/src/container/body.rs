@@ -1,4 +1,4 @@
-//! A container as the runtime is told it. Pure but for looking at what is mounted.
+//! A container as the runtime is told it. Pure but for looking at what is mounted, and at skep's own limits.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount as Bind, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType,
+    MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
 };
+use rustix::process::{Resource, getrlimit};
 
 use super::client::this_owner;
 use super::program::{EMPTY_DIR, EMPTY_FILE, LINE_DIR, PROGRAM, Staged};
@@ -95,7 +96,7 @@ fn has_own_network(config: &ContainerConfig) -> bool {
 
 fn host_config(config: &ContainerConfig, is_served: bool) -> HostConfig {
     let sandbox = &config.sandbox.0;
-    let Bounds { memory, processes, cpu_percent, temporary, .. } = sandbox.bounds;
+    let Bounds { memory, processes, cpu_percent, temporary, open_files } = sandbox.bounds;
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let network_mode = match (&config.network, sandbox.network) {
         (Some(name), _) => name.clone(),
@@ -120,6 +121,7 @@ fn host_config(config: &ContainerConfig, is_served: bool) -> HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(capabilities),
         security_opt: Some(vec!["no-new-privileges".to_owned(), "label=disable".to_owned()]),
+        ulimits: Some(ulimits(open_files)),
         // pid 1 is one more.
         pids_limit: processes.map(|most| signed(most.saturating_add(1))),
         memory: memory.map(signed),
@@ -130,6 +132,17 @@ fn host_config(config: &ContainerConfig, is_served: bool) -> HostConfig {
         sysctls: has_own_network(config).then(|| HashMap::from([any_port])),
         ..HostConfig::default()
     }
+}
+
+/// Limits of each process. A runtime has some of its own, which it may not be able to set; these are never above skep's.
+fn ulimits(open_files: Option<u64>) -> Vec<ResourcesUlimits> {
+    let limit = |name: &str, most: u64| {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) }
+    };
+    let own = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let open_files = open_files.map(|most| limit("nofile", most.min(own)));
+    open_files.into_iter().chain([limit("core", 0)]).collect()
 }
 
 /// In the order they are put in place: what is further up comes first.

@@ -103,6 +103,13 @@ impl Line {
         self.shared.over.is_cancelled()
     }
 
+    /// Closes it: pid 1 ends, and everything with it.
+    pub(super) fn close(&self) {
+        self.shared.over.cancel();
+        // The task that hears, and whoever still waits, hold the socket too.
+        let _ = rustix::net::shutdown(&self.shared.socket, rustix::net::Shutdown::Both);
+    }
+
     /// Has a command started.
     pub(super) async fn start(&self, order: &Order) -> Result<Started, SetupError> {
         let failed = |error: io::Error| Step::Other("the container is gone".to_owned()).failed(error);

@@ -171,6 +171,20 @@ impl Place {
         self.line.is_over()
     }
 
+    /// Ends it, and waits until pid 1 is gone.
+    pub(super) async fn end(&self) {
+        self.line.close();
+        let pid_1 = PathBuf::from(format!("/proc/{}", self.init));
+        let gone = async {
+            while pid_1.exists() {
+                sleep(LOOK_EVERY / 10).await;
+            }
+        };
+        if timeout(START_LIMIT, gone).await.is_err() {
+            tracing::warn!(process.pid = self.init, "a container does not end");
+        }
+    }
+
     /// A new TCP socket of its network.
     pub(crate) async fn socket(&self) -> io::Result<OwnedFd> {
         self.line.socket().await
