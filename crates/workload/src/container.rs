@@ -166,9 +166,7 @@ impl Container {
             let mut state = self.0.state.lock();
             match &*state {
                 State::Here(place) if !place.is_over() => return Ok(Arc::clone(place)),
-                State::Making(making) if !making.borrow().as_ref().is_some_and(Result::is_err) => {
-                    making.clone()
-                }
+                State::Making(making) if is_promising(making) => making.clone(),
                 State::Here(_) | State::Nowhere | State::Making(_) => {
                     let making = self.make(log.clone());
                     *state = State::Making(making.clone());
@@ -196,6 +194,14 @@ impl Container {
             told.send_replace(Some(made));
         });
         making
+    }
+}
+
+/// Whether a container that is being made may still come: it has not failed, and somebody is making it.
+fn is_promising(making: &watch::Receiver<Option<Made>>) -> bool {
+    match &*making.borrow() {
+        Some(made) => made.is_ok(),
+        None => making.has_changed().is_ok(),
     }
 }
 

@@ -142,7 +142,8 @@ fn ulimits(open_files: Option<u64>) -> Vec<ResourcesUlimits> {
     };
     let own = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let open_files = open_files.map(|most| limit("nofile", most.min(own)));
-    open_files.into_iter().chain([limit("core", 0)]).collect()
+    let processes = getrlimit(Resource::Nproc).maximum.map(|most| limit("nproc", most));
+    open_files.into_iter().chain(processes).chain([limit("core", 0)]).collect()
 }
 
 /// In the order they are put in place: what is further up comes first.
