@@ -80,7 +80,8 @@ async fn an_image_over_stdio_is_served_listed_stopped_started_and_removed() {
         user.skep(&["stop", name]).ok();
         until("its container is gone", || !user.has_container()).await;
         user.skep(&["start", name]).ok();
-        // The session outlives all of it, its counter does not.
+        // The session outlives all of it.
+        let mut session = crate::harness::at(&session, &url).await;
         assert!(session.call("echo", json!({"message": "again"})).await.is_ok());
         assert!(user.has_container());
         user.skep(&["rm", name]).ok();
