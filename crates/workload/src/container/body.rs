@@ -31,6 +31,9 @@ const CAPABILITIES: [&str; 5] = ["CHOWN", "KILL", "SETGID", "SETPCAP", "SETUID"]
 const LOADER_VARIABLES: [&str; 6] =
     ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_DEBUG", "LD_PROFILE", "GLIBC_TUNABLES"];
 
+/// Processes of one user of the machine, in containers and outside; what holds a container is its control group.
+const MOST_OF_A_USER: u64 = 16384;
+
 /// Temporary directories, which are each container's own.
 const TEMPORARY: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 
@@ -142,8 +145,10 @@ fn ulimits(open_files: Option<u64>) -> Vec<ResourcesUlimits> {
     };
     let own = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let open_files = open_files.map(|most| limit("nofile", most.min(own)));
-    let processes = getrlimit(Resource::Nproc).maximum.map(|most| limit("nproc", most));
-    open_files.into_iter().chain(processes).chain([limit("core", 0)]).collect()
+    // Counted over a user of the machine, so it only has to be one that a runtime may set: Podman lowers its own to 32768.
+    let processes =
+        limit("nproc", getrlimit(Resource::Nproc).maximum.unwrap_or(u64::MAX).min(MOST_OF_A_USER));
+    open_files.into_iter().chain([processes, limit("core", 0)]).collect()
 }
 
 /// In the order they are put in place: what is further up comes first.

@@ -303,7 +303,9 @@ async fn image(
     }
     progress.send_replace(Progress::Pulling { done: 0, known: 0 });
     log.note(&format!("fetching the image {image}"));
-    let told = |done, known| drop(progress.send_replace(Progress::Pulling { done, known }));
+    let told = |done, known| {
+        progress.send_replace(Progress::Pulling { done, known });
+    };
     let pulled = runtime.pull(image, &config.runtimes.keychain, told).await;
     match (pulled, here) {
         (Ok(()), _) => {}
@@ -381,7 +383,7 @@ async fn begin(
             sleep(LOOK_EVERY * 5).await;
             let found = docker.inspect_container(id, None::<InspectContainerOptions>).await;
             let state = found.ok().and_then(|found| found.state);
-            if !state.as_ref().is_some_and(|state| state.running == Some(true)) {
+            if state.as_ref().is_none_or(|state| state.running != Some(true)) {
                 let status = state.and_then(|state| state.exit_code);
                 return status.map_or_else(String::new, |status| format!(" (status {status})"));
             }

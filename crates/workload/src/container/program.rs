@@ -59,13 +59,13 @@ impl Staged {
 /// Gets it ready below `scratch`, unless this very program did so before.
 pub(super) fn stage(scratch: &Path) -> io::Result<Staged> {
     let helper = crate::sandbox::helper_program();
-    let exe = fs::metadata(helper.unwrap_or(Path::new(EXE)))?;
+    let exe = fs::metadata(helper.unwrap_or_else(|| Path::new(EXE)))?;
     let dir = scratch.join(format!("program-{:x}-{:x}-{}", exe.dev(), exe.ino(), exe.mtime()));
     // What is at the path may be another version by now, or be closed to whoever root in a container is.
     let path = helper.map_or_else(|| fs::read_link(EXE), |path| Ok(path.to_owned()))?;
     let is_it = fs::metadata(&path).is_ok_and(|now| now.dev() == exe.dev() && now.ino() == exe.ino());
     let program = (is_it && exe.mode() & 0o005 == 0o005).then(|| path.clone());
-    let loader = loader(helper.unwrap_or(Path::new(EXE)))?;
+    let loader = loader(helper.unwrap_or_else(|| Path::new(EXE)))?;
     if !dir.is_dir() {
         let made = dir.with_extension(std::process::id().to_string());
         fill(&made, &path, program.is_some(), loader.as_deref())?;
