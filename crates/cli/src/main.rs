@@ -22,6 +22,7 @@ use printer::Printer;
 
 fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
+    workload::container::dispatch();
     workload::sandbox::dispatch(Some(workload::process::netns::prepare));
     let args = match Args::of_this_process() {
         Ok(args) => args,

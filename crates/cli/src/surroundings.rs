@@ -6,6 +6,7 @@ use anyhow::Context;
 use manager::packages::{PackageTools, TOOL_VARIABLES};
 use manager::plan::Surroundings;
 use manager::secrets::{self, SecretsSettings};
+use workload::container::{Keychain, Runtimes, Sockets};
 
 use crate::dirs;
 use crate::face::Face;
@@ -58,7 +59,8 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let settings = secrets_settings(&whole_env)?;
     let secrets = folders.as_ref().map(|folders| secrets::provider(settings, folders, &whole_env));
     let packages = packages(&whole_env);
-    Ok(Surroundings { folders, skep, env, whole_env: None, secrets, packages })
+    let runtimes = Runtimes { sockets: Sockets::of(&whole_env), keychain: Keychain::of(&whole_env) };
+    Ok(Surroundings { folders, skep, env, whole_env: None, secrets, packages, runtimes })
 }
 
 /// What the user's package managers are told.

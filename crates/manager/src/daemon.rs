@@ -19,6 +19,7 @@ mod workload;
 use std::fs::{File, TryLockError};
 use std::future::IntoFuture;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proxy::listener::Workers;
@@ -81,6 +82,10 @@ pub async fn run(
     ::workload::process::raise_open_files();
     let workers = Workers::one_per_core().map_err(DaemonError::Thread)?;
     let site = Site::new(Files::open(&folders)?, around, workers);
+    let (sweeping, swept) = (site.tasks.stop_token(), Arc::clone(&site));
+    site.tasks.spawn("sweep", async move {
+        sweeping.run_until_cancelled(swept.sweep()).await;
+    });
     let fleet = Fleet::take_up(site, stop.clone()).await?;
     let listener = OwnListener::bind(folders.socket())?;
     tracing::info!(socket = %folders.socket().display(), workloads = fleet.count(), "the daemon listens");

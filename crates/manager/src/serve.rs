@@ -315,6 +315,12 @@ impl Serving {
         self.route.is_usable()
     }
 
+    /// Whether it is not there yet because its image is being fetched.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.route.is_fetching()
+    }
+
     /// Takes no more connections, lets requests under way end, stops what runs.
     pub async fn stop(self) -> Stopped {
         self.stop_within(None).await
@@ -350,6 +356,7 @@ impl Serving {
             (serving.await, stopping.await)
         };
         cutting.abort();
+        route.end_container().await;
         tasks.wait(LAST_WAIT).await;
         Stopped { cut_connections, left_processes }
     }

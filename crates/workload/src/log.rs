@@ -70,6 +70,12 @@ impl LogTail {
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 
+    /// Adds a line of skep's own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn note(&self, line: &str) {
+        self.push(format!("[skep] {line}"));
+    }
+
     fn push(&self, line: String) {
         let Kept { lines, file, is_quiet } = &mut *self.kept.lock();
         if !*is_quiet {

@@ -120,6 +120,8 @@ pub(crate) struct IsolationArgs {
 pub(crate) enum IsolationLevel {
     /// A sandbox of this machine's kernel: it sees and reaches what its profile says
     Process,
+    /// A container, which an image runs in
+    Container,
     /// None: it has your own rights
     None,
 }

@@ -12,7 +12,7 @@ use manager::daemon::client::DaemonClient;
 use manager::plan::{self, OWN_PROGRAM};
 use model::label::Label;
 use model::package::Scheme;
-use model::run_config::{Isolation, Transport};
+use model::run_config::{Isolation, SkepConfig, Transport};
 use model::{Document, GroupName, PackageSpec, RunConfig, WorkloadName};
 use url::Url;
 
@@ -33,6 +33,7 @@ enum Source {
     Example,
     Url(Url),
     Package(PackageSpec),
+    Image(String),
     Command,
 }
 
@@ -98,6 +99,7 @@ fn config_of(args: &RunArgs) -> anyhow::Result<RunConfig> {
         (None, Source::Example) => WorkloadName::new(EXAMPLE)?,
         (None, Source::Url(url)) => names::of_url(url),
         (None, Source::Package(package)) => package::name(package),
+        (None, Source::Image(image)) => names::of_image(image),
         (None, Source::Command) => names::of_command(&args.command),
     };
     let mut config = RunConfig::new(&name);
@@ -125,6 +127,8 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     };
     let kind = match (source, transport) {
         (Source::Url(_), _) => fitting::Kind::Url,
+        (Source::Image(_), Transport::Stdio) => fitting::Kind::ImageOverStdio,
+        (Source::Image(_), _) => fitting::Kind::ImageOverHttp,
         (_, Transport::Stdio) => fitting::Kind::Stdio,
         (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
     };
@@ -146,6 +150,9 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     if let Source::Url(url) = source {
         config.remote_url = url.to_string();
         return Ok(());
+    }
+    if let Source::Image(image) = source {
+        return in_a_container(config, args, image);
     }
     if transport != Transport::Stdio {
         config.target_port = args.target_port.filter(|port| *port > 0).context(
@@ -169,13 +176,32 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     };
     (skep.command, skep.args) = (program.to_owned(), words);
     skep.search_path = std::env::var("PATH").unwrap_or_default();
-    skep.target_path = args.target_path.clone().unwrap_or_default();
     skep.inherit_env = args.inherit_env;
     skep.cwd = directory(args)?;
+    processes(skep, args);
+    Ok(())
+}
+
+/// What is run of an image.
+fn in_a_container(config: &mut RunConfig, args: &RunArgs, image: &str) -> anyhow::Result<()> {
+    image.clone_into(&mut config.image);
+    config.target_port = args.target_port.unwrap_or_default();
+    config.target_host = args.target_host.to_string();
+    configure::isolation(config, &args.isolation)?;
+    config.env_vars = environment::of(args)?;
+    config.cmd_args.clone_from(&args.command);
+    let skep = config.skep_mut();
+    skep.cwd = args.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default();
+    processes(skep, args);
+    Ok(())
+}
+
+/// How its processes live.
+fn processes(skep: &mut SkepConfig, args: &RunArgs) {
+    skep.target_path = args.target_path.clone().unwrap_or_default();
     skep.shared = args.shared;
     (skep.warm, skep.max_processes, skep.max_memory) = (args.warm, args.max_processes, args.max_memory);
     (skep.sleep_after, skep.grace) = (configure::written(args.sleep_after), configure::written(args.grace));
-    Ok(())
 }
 
 /// Where it runs. A command with all rights runs here, as from a shell; one that is isolated does not see this directory
@@ -219,9 +245,20 @@ impl Source {
             }
             return Ok(Self::Url(url));
         }
-        bail!(
-            "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a command goes behind --, a package is \
-             written npx://{server} or uvx://{server}"
-        )
+        match is_image(server) {
+            true => Ok(Self::Image(server.clone())),
+            false => bail!(
+                "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a package is written npx://{server} or \
+                 uvx://{server}; an image is written with its registry, or with its tag ({server}:latest); a command goes \
+                 behind --"
+            ),
+        }
     }
+}
+
+/// Whether a word is meant as an image: a bare one may be the name of a server.
+fn is_image(word: &str) -> bool {
+    let is_path = word.starts_with(['.', '/', '-']);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    !is_path && word.contains(['/', ':', '@']) && word.chars().all(is_plain)
 }

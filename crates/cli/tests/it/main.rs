@@ -11,6 +11,7 @@
 
 mod bridge;
 mod commands;
+mod containers;
 mod daemon;
 mod groups;
 mod harness;

@@ -9,6 +9,7 @@ use crate::control::ControlFolder;
 /// | path | holds |
 /// |---|---|
 /// | `RUN/daemon.sock`, `RUN/daemon.lock` | the daemon's socket, and who it is |
+/// | `RUN/containers/` | what containers are begun with |
 /// | `STATE/runconfigs/NAME.json` | what a workload is |
 /// | `STATE/groups/NAME.json` | the groups |
 /// | `STATE/sessions/` | its sessions |
@@ -39,6 +40,11 @@ impl Folders {
 
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("daemon.lock")
+    }
+
+    /// What containers are begun with: copies, and sockets for a moment.
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.run.join("containers")
     }
 
     /// Where each process that serves can be asked about its sessions.

@@ -13,6 +13,7 @@ use proxy::listener::Workers;
 use telemetry::Tasks;
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
+use workload::container::Runtime;
 
 use super::files::Files;
 use super::wire::{Problem, ProblemKind, WorkloadView};
@@ -71,6 +72,17 @@ impl Site {
     pub(super) async fn refresh(&self, name: &WorkloadName, config: &mut RunConfig) -> Result<bool, String> {
         let tell = |text: &str| tracing::info!(workload.name = %name, text, "package");
         packages::refresh(config, &self.around, &tell).await.map_err(|error| whole(&error))
+    }
+
+    /// Removes what a skep that was killed left of its containers, which is at most what had not begun.
+    pub(super) async fn sweep(&self) {
+        let Some(folders) = &self.around.folders else { return };
+        let Ok(runtime) = Runtime::find(&self.around.runtimes.sockets).await else { return };
+        match runtime.sweep(&folders.state.display().to_string()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "containers that nobody runs were removed"),
+            Err(error) => tracing::warn!(%error, "containers that nobody runs are not removed"),
+        }
     }
 
     /// What is there under the name of a workload that is not there yet: left by others, and not its to remove.

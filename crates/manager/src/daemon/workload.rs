@@ -282,7 +282,7 @@ impl WorkloadTask {
 
     /// It takes longer than anybody should wait. One that was there goes on starting.
     async fn late(&mut self) -> Life {
-        if self.coming.is_some() {
+        if self.coming.is_some() || self.serving.as_ref().is_some_and(Serving::is_fetching) {
             self.late_at = Instant::now() + TO_BE_READY;
             return Life::GoesOn;
         }

@@ -11,6 +11,9 @@ pub(super) enum Kind {
     Stdio,
     /// A command that serves HTTP.
     Http,
+    /// The same, of an image.
+    ImageOverStdio,
+    ImageOverHttp,
 }
 
 /// What says how a file is run, and not what is run.
@@ -59,6 +62,9 @@ const NOT_FOR_HTTP: [&str; 6] =
 /// For packages.
 const FOR_PACKAGES: [&str; 2] = ["program", "build_with"];
 
+/// For commands of this machine.
+const NOT_FOR_AN_IMAGE: [&str; 1] = ["inherit_env"];
+
 /// For what is isolated.
 const NOT_WITHOUT_ISOLATION: [&str; 4] =
     ["permission_profile", "volume", "isolate_network", "ignore_globally"];
@@ -77,9 +83,12 @@ pub(super) fn beside_a_file(given: &[String]) -> anyhow::Result<()> {
 pub(super) fn to_what_is_run(kind: Kind, given: &[String]) -> anyhow::Result<()> {
     let (unfit, what): (&[&str], _) = match kind {
         Kind::Url => (&NOT_FOR_A_URL, "a server that runs elsewhere"),
-        Kind::Stdio => (&NOT_FOR_STDIO, "a command that is spoken to over stdio"),
-        Kind::Http => (&NOT_FOR_HTTP, "a command that serves HTTP"),
+        Kind::Stdio | Kind::ImageOverStdio => (&NOT_FOR_STDIO, "a command that is spoken to over stdio"),
+        Kind::Http | Kind::ImageOverHttp => (&NOT_FOR_HTTP, "a command that serves HTTP"),
     };
+    if matches!(kind, Kind::ImageOverStdio | Kind::ImageOverHttp) {
+        refuse(&NOT_FOR_AN_IMAGE, "an image, which runs in a container", given)?;
+    }
     refuse(unfit, what, given)
 }
 
