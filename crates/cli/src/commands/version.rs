@@ -29,7 +29,7 @@ pub(crate) fn run(args: &VersionArgs, printer: &Printer) -> anyhow::Result<Outco
         commit: unknown,
         build_date: unknown,
         go_version: unknown.map(|_| "none"),
-        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        platform: format!("{}/{}", std::env::consts::OS, architecture(std::env::consts::ARCH)),
     };
     let format = if args.json { OutputFormat::Json } else { args.format };
     match format {
@@ -37,4 +37,13 @@ pub(crate) fn run(args: &VersionArgs, printer: &Printer) -> anyhow::Result<Outco
         OutputFormat::Json => printer.json(&version)?,
     }
     Ok(Outcome::Done)
+}
+
+/// As images and Go call it.
+fn architecture(rust: &str) -> &str {
+    match rust {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

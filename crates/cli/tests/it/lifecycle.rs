@@ -55,7 +55,7 @@ fn a_command_that_cannot_start_says_why() {
 fn arguments_that_make_no_sense_are_explained() {
     for (args, part) in [
         (&["run", "--foreground", "time"][..], "there is no server named \"time\""),
-        (&["run", "--foreground", "npx://some-package"], "skep run -- npx -y some-package"),
+        (&["run", "--foreground", "npx://a;b"], "is no name of an npm package"),
         (&["run", "--foreground", "ftp://x/"], "http or https"),
         (&["run", "--foreground", "--name", "a b", "example"], "is not a workload name"),
         (&["run", "--foreground", "--transport", "sse", "--", "cat"], "--target-port"),

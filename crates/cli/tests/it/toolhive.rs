@@ -103,6 +103,6 @@ impl ToolHive {
 /// A process that looks like the one that ToolHive serves a workload with.
 pub(crate) fn process_of(name: &str) -> Program {
     let mut command = Command::new("sh");
-    command.args(["-c", "sleep 1000; true", "start", name, "--foreground"]).stdin(Stdio::null());
+    command.args(["-c", "kill -STOP $$; true", "start", name, "--foreground"]).stdin(Stdio::null());
     Program::start(command).unwrap()
 }
