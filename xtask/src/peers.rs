@@ -106,13 +106,14 @@ fn debian_packages() -> anyhow::Result<()> {
     };
     apt(&["update"])?;
     apt(&[&["install", "-y", "--no-install-recommends"], missing.as_slice()].concat())?;
-    if missing.contains(&"nginx-light") {
-        // Debian starts it at once; here it is only a program to compare with.
-        let _ = Command::new("service")
-            .args(["nginx", "stop"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+    // Debian starts them at once; here they are only programs.
+    for (package, service) in
+        [("nginx-light", "nginx"), ("redis-server", "redis-server"), ("docker.io", "docker")]
+    {
+        if missing.contains(&package) {
+            let mut stop = Command::new("service");
+            let _ = stop.args([service, "stop"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
     }
     Ok(())
 }

@@ -22,15 +22,23 @@ pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
     step("lints", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
     })?;
-    let runtimes = step("container runtimes", Runtimes::start)?;
+    let runtimes = match step("container runtimes", Runtimes::start) {
+        Ok(runtimes) => Some(runtimes),
+        Err(error) if !is_ci() => {
+            println!("tests with containers are left out: {error:#}");
+            None
+        }
+        Err(error) => return Err(error),
+    };
     step("tests", || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut tests = Command::new(cargo);
         tests.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root());
         tests.env("SKEP_TEST_NODE", &peers.node).env("SKEP_TEST_PYTHON", &peers.python);
-        tests
-            .env("SKEP_TEST_DOCKER", runtimes.docker_socket())
-            .env("SKEP_TEST_PODMAN", runtimes.podman_socket());
+        if let Some(runtimes) = &runtimes {
+            tests.env("SKEP_TEST_DOCKER", runtimes.docker_socket());
+            tests.env("SKEP_TEST_PODMAN", runtimes.podman_socket());
+        }
         run(tests.env("SKEP_TEST_PYTHON_V1", &peers.python_v1))
     })?;
     drop(runtimes);
@@ -39,6 +47,10 @@ pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
         step("conformance", || conformance::run(&conformance::ConformanceArgs::with_profile("release-dev")))?;
     }
     Ok(())
+}
+
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 fn step<T>(name: &str, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
