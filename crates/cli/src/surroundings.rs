@@ -83,10 +83,10 @@ fn secrets_settings(variables: &[(String, String)]) -> anyhow::Result<SecretsSet
     let who = face.variable("SECRETS_PROVIDER");
     let keeper = said(&who).map(|word| word.parse()).transpose().context(who)?;
     let fallback = said(&face.variable("DISABLE_ENV_FALLBACK")).is_none_or(|word| word != "true");
-    Ok(SecretsSettings { keeper, prefix: face.variables, fallback })
+    Ok(SecretsSettings { keeper, prefix: face.variables, keyring: face.folder, fallback })
 }
 
-fn whole_env() -> Vec<(String, String)> {
+pub(crate) fn whole_env() -> Vec<(String, String)> {
     let pairs = std::env::vars_os();
     pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }

@@ -507,8 +507,12 @@ mod tests {
             config: folder.join("config"),
         };
         let variables = [("SKEP_SECRET_token".to_owned(), "hunter2".to_owned())];
-        let settings =
-            SecretsSettings { keeper: Some(SecretsKeeper::Environment), prefix: "SKEP", fallback: true };
+        let settings = SecretsSettings {
+            keeper: Some(SecretsKeeper::Environment),
+            prefix: "SKEP",
+            keyring: "skep",
+            fallback: true,
+        };
         let secrets = crate::secrets::provider(settings, &folders, &variables);
         Surroundings {
             folders: None,

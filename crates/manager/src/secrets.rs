@@ -12,8 +12,8 @@ use model::SecretValue;
 use parking_lot::Mutex;
 use store::config::{ConfigError, ConfigFile};
 use store::secrets::{
-    Abilities, Credentials, EncryptedFile, Environment, GivenPassword, OnePassword, PasswordError,
-    PasswordFile, SharedProvider, UserSecrets, WithFallback,
+    Abilities, Credentials, EncryptedFile, Environment, GivenPassword, KeptPassword, Keyring, OnePassword,
+    PasswordError, PasswordFile, SharedProvider, UserSecrets, WithFallback,
 };
 
 pub use store::secrets::{Provider, SecretError};
@@ -22,6 +22,9 @@ use crate::daemon::Folders;
 
 /// How long 1Password may take.
 const TO_ANSWER: Duration = Duration::from_secs(30);
+
+/// What ToolHive calls its entry in a keyring.
+pub const TOOLHIVE_KEYRING: &str = "toolhive";
 
 /// Who keeps them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct SecretsSettings {
     pub keeper: Option<SecretsKeeper>,
     /// What the names of variables begin with: `PREFIX_SECRET_NAME`.
     pub prefix: &'static str,
+    /// What the entry of a keyring is called that may hold the password of the encrypted file.
+    pub keyring: &'static str,
     /// Whether a variable stands in for a secret that the keeper has not.
     pub fallback: bool,
 }
@@ -177,14 +182,14 @@ fn kept_by(
     let kept: SharedProvider = match keeper {
         SecretsKeeper::Environment => return Ok(Arc::new(environment)),
         SecretsKeeper::Encrypted => {
-            let password = PasswordFile::new(folders.secrets_password());
+            let keyring = keyring(settings.keyring, variables);
+            let password = KeptPassword::new(PasswordFile::new(folders.secrets_password()), keyring);
             Arc::new(EncryptedFile::new(folders.secrets(), Arc::new(password)))
         }
         SecretsKeeper::OnePassword => {
-            let its_own = |name: &str| matches!(name, "HOME" | "PATH") || name.starts_with("OP_");
-            let environment = variables.iter().filter(|(name, _)| its_own(name));
-            let environment = environment.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-            Arc::new(OnePassword::new(PathBuf::from("op"), environment.collect(), TO_ANSWER))
+            let environment =
+                handed_on(variables, |name| matches!(name, "HOME" | "PATH") || name.starts_with("OP_"));
+            Arc::new(OnePassword::new(PathBuf::from("op"), environment, TO_ANSWER))
         }
         SecretsKeeper::Systemd => {
             let directory = variables.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY");
@@ -193,6 +198,25 @@ fn kept_by(
         }
     };
     Ok(if settings.fallback { Arc::new(WithFallback::new(kept, environment)) } else { kept })
+}
+
+/// The entry of a keyring.
+fn keyring(name: &str, variables: &[(String, String)]) -> Keyring {
+    let its_own = |name: &str| {
+        matches!(name, "HOME" | "PATH" | "DBUS_SESSION_BUS_ADDRESS" | "XDG_RUNTIME_DIR" | "DISPLAY")
+    };
+    Keyring::new(name, handed_on(variables, its_own), TO_ANSWER)
+}
+
+fn handed_on(variables: &[(String, String)], is_its_own: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> {
+    let own = variables.iter().filter(|(name, _)| is_its_own(name));
+    own.map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+}
+
+/// The password that ToolHive keeps in a keyring, if there is one.
+#[must_use]
+pub fn password_of_toolhive(variables: &[(String, String)]) -> Option<SecretValue> {
+    keyring(TOOLHIVE_KEYRING, variables).find().ok().flatten()
 }
 
 /// Why the keeper was not changed.
@@ -216,8 +240,9 @@ pub fn set_keeper(keeper: SecretsKeeper, folders: &Folders) -> Result<(), SetupE
 
 /// Whether there are encrypted secrets and nobody has their password.
 #[must_use]
-pub fn lacks_password(folders: &Folders) -> bool {
-    folders.secrets().exists() && !PasswordFile::new(folders.secrets_password()).is_there()
+pub fn lacks_password(folders: &Folders, name: &str, variables: &[(String, String)]) -> bool {
+    let known = PasswordFile::new(folders.secrets_password()).is_there();
+    folders.secrets().exists() && !known && keyring(name, variables).find().ok().flatten().is_none()
 }
 
 /// Keeps the password of the encrypted secrets, those that ToolHive wrote too, if it opens them.
@@ -233,7 +258,8 @@ pub fn keep_password(password: &SecretValue, folders: &Folders) -> Result<(), Se
 mod tests {
     use super::*;
 
-    const SETTINGS: SecretsSettings = SecretsSettings { keeper: None, prefix: "X", fallback: true };
+    const SETTINGS: SecretsSettings =
+        SecretsSettings { keeper: None, prefix: "X", keyring: "skep-test-nobody", fallback: true };
 
     fn folders() -> (tempfile::TempDir, Folders) {
         let folder = tempfile::tempdir().unwrap();
@@ -298,10 +324,13 @@ mod tests {
         let (_folder, folders) = folders();
         let written = EncryptedFile::new(folders.secrets(), Arc::new(GivenPassword(secret("known"))));
         written.set("a", &secret("1")).unwrap();
-        assert!(lacks_password(&folders));
-        assert!(keep_password(&secret("other"), &folders).is_err() && lacks_password(&folders));
+        assert!(lacks_password(&folders, SETTINGS.keyring, &[]));
+        assert!(
+            keep_password(&secret("other"), &folders).is_err()
+                && lacks_password(&folders, SETTINGS.keyring, &[])
+        );
         keep_password(&secret("known"), &folders).unwrap();
-        assert!(!lacks_password(&folders));
+        assert!(!lacks_password(&folders, SETTINGS.keyring, &[]));
         assert_eq!(provider(SETTINGS, &folders, &[]).get("a").unwrap(), Some(secret("1")));
     }
 }

@@ -12,6 +12,7 @@ mod environment;
 mod fallback;
 mod one_password;
 mod password;
+mod program;
 mod scope;
 
 use std::fmt;
@@ -24,7 +25,7 @@ pub use encrypted::{Cost, EncryptedFile};
 pub use environment::Environment;
 pub use fallback::WithFallback;
 pub use one_password::OnePassword;
-pub use password::{GivenPassword, PasswordError, PasswordFile, PasswordSource};
+pub use password::{GivenPassword, KeptPassword, Keyring, PasswordError, PasswordFile, PasswordSource};
 pub use scope::{Scope, ScopedSecrets, UserSecrets};
 
 use crate::file::FileError;

@@ -3,13 +3,14 @@
 use anyhow::Context;
 use manager::daemon::client::{AskError, DaemonClient};
 use manager::migrate::{self, Extent, Item, Verdict};
+use manager::secrets;
 
 use super::secret;
 use crate::args::{MigrateArgs, OutputFormat};
-use crate::dirs;
 use crate::exit::Outcome;
 use crate::face::TOOLHIVE;
 use crate::printer::Printer;
+use crate::{dirs, surroundings};
 
 pub(crate) fn run(args: &MigrateArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let from = match &args.from {
@@ -17,8 +18,12 @@ pub(crate) fn run(args: &MigrateArgs, printer: &Printer) -> anyhow::Result<Outco
         None => dirs::folders_of(&TOOLHIVE)?,
     };
     let to = dirs::folders()?;
-    let password =
-        args.password_file.as_deref().map(|path| secret::read_password(path, printer)).transpose()?;
+    let password = match &args.password_file {
+        Some(path) => Some(secret::read_password(path, printer)?),
+        // A keyring is of whoever asks, and that may be somebody else's home.
+        None if args.from.is_none() => secrets::password_of_toolhive(&surroundings::whole_env()),
+        None => None,
+    };
     let extent = if args.apply { Extent::Done } else { Extent::Told };
     let items = migrate::migrate(&from, &to, password.as_ref(), extent)?;
     match args.format {

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use manager::daemon::Folders;
 use manager::secrets::{self, Provider, SecretsKeeper};
 use model::SecretValue;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -62,7 +63,7 @@ fn setup(keeper: Option<&str>, password_file: Option<&Path>, printer: &Printer) 
     match password_file {
         Some(_) if !is_encrypted => bail!("--password-file is for encrypted secrets"),
         Some(path) => secrets::keep_password(&read_password(path, printer)?, &folders)?,
-        None if is_encrypted && secrets::lacks_password(&folders) => {
+        None if is_encrypted && lacks_password(&folders) => {
             if !std::io::stdin().is_terminal() {
                 bail!(
                     "there are encrypted secrets in {}: give their password with --password-file",
@@ -78,6 +79,10 @@ fn setup(keeper: Option<&str>, password_file: Option<&Path>, printer: &Printer) 
     }
     choose(&keeper, printer)?;
     Ok(Outcome::Done)
+}
+
+fn lacks_password(folders: &Folders) -> bool {
+    secrets::lacks_password(folders, Face::of_this_process().folder, &surroundings::whole_env())
 }
 
 fn ask_keeper(printer: &Printer) -> anyhow::Result<String> {

@@ -1,5 +1,7 @@
 //! Where the password of the secrets' file comes from.
 
+mod keyring;
+
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +10,8 @@ use std::path::PathBuf;
 use aws_lc_rs::rand;
 use model::SecretValue;
 use zeroize::Zeroizing;
+
+pub use keyring::{KeptPassword, Keyring};
 
 use crate::file::{self, FileError};
 
@@ -27,6 +31,8 @@ pub enum PasswordError {
     Gone { path: PathBuf },
     #[error("{} holds another password already", path.display())]
     Another { path: PathBuf },
+    #[error("the keyring did not give the password of the secrets: {reason}")]
+    Keyring { reason: String },
     #[error("the system gives no random bytes")]
     NoRandom,
 }
