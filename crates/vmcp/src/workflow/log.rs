@@ -289,6 +289,11 @@ impl Ledger {
         self.tasks.get(task).unwrap_or(&TaskState::NEW)
     }
 
+    /// The tasks that anything happened to.
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.keys()
+    }
+
     /// How the run ended, if it did.
     #[must_use]
     pub fn end(&self) -> Option<&End> {

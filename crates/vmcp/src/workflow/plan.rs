@@ -7,7 +7,7 @@
 
 mod check;
 #[cfg(test)]
-mod tests;
+pub(in crate::workflow) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+
+pub(in crate::workflow) use check::is_deeper_than;
 
 use super::template::{Data, Reference, Template};
 use crate::config::{Composite, Output, OutputProperty, OutputValue, Place, Step, StepKind};

@@ -1,3 +1,5 @@
+//! The table of transitions, whole runs, and the log in memory.
+
 use super::*;
 
 fn failure() -> Failure {

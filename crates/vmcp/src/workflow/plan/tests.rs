@@ -1,3 +1,5 @@
+//! What waits for what, and everything that is refused.
+
 use super::*;
 use crate::config::Config;
 
