@@ -1,5 +1,6 @@
 //! Runs in a world of tools that do what their names say, in time that does not pass.
 
+mod example;
 mod simulation;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -187,6 +188,12 @@ async fn runs_come_to_what_their_steps_give() {
             ok(r#"{"said":"ok"}"#),
             100,
         ),
+        (
+            "  - {id: a, tool: ok}\n  - {id: b, tool: slow}\n  - {id: c, tool: echo, dependsOn: [b], arguments: {v: '{{len .steps}}'}}",
+            String::new(),
+            ok(r#"{"v":"1"}"#),
+            101,
+        ),
         // Conditions and defaults.
         (
             "  - {id: a, tool: ok, condition: 'false', defaultResults: {said: nothing}}\n  - {id: b, tool: echo, arguments: {v: '{{.steps.a.status}} {{.steps.a.output.said}}'}}",
@@ -280,6 +287,17 @@ async fn runs_come_to_what_their_steps_give() {
         }
         assert_eq!(ran.seconds, seconds, "{steps}");
     }
+}
+
+/// Whoever runs workflows does so on any thread.
+#[test]
+fn a_run_can_be_spawned() {
+    fn is_send<T: Send>(_: T) {}
+    let plan = plan("  - {id: a, tool: ok}", "").unwrap();
+    let (log, host, cancel) = (MemoryLog::new(1), World::default(), CancellationToken::new());
+    let engine = Engine { plan: &plan, host: &host, log: &log, cancel, settings: Settings::new(0) };
+    is_send(engine.run("r", &Data::Null, "t"));
+    is_send(engine.resume("r"));
 }
 
 #[tokio::test(start_paused = true)]
