@@ -1,9 +1,12 @@
-//! Workflows: composite tools whose steps call other tools. So far what is said in them and what it comes to; nothing runs
-//! them yet.
+//! Workflows: composite tools whose steps call other tools. What is said in them ([`template`] and what stands beside it), in
+//! which order it is done ([`plan`]), what is written down of it ([`log`]), and how it is done ([`exec`]).
 
 pub mod arguments;
 pub mod condition;
+pub mod exec;
+pub mod log;
 pub mod output;
+pub mod plan;
 pub mod template;
 
 mod coerce;
