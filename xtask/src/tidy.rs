@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::build::root;
 
 /// Which crate may use which of ours (`house-style.md` §2). Whatever is not here is not allowed.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("mcp", &[]),
     ("model", &[]),
     ("telemetry", &[]),
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("proxy", &["mcp", "model", "telemetry"]),
     ("workload", &["model", "telemetry"]),
     ("store", &["model", "telemetry"]),
+    ("vmcp", &["auth", "mcp", "model", "proxy", "telemetry"]),
     ("example", &["mcp"]),
     ("manager", &["auth", "mcp", "middleware", "model", "proxy", "store", "telemetry", "workload"]),
     ("cli", &["example", "manager", "mcp", "middleware", "model", "proxy", "telemetry", "workload"]),

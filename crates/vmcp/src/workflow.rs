@@ -1,0 +1,3 @@
+//! Workflows: composite tools whose steps call other tools.
+
+pub mod template;
