@@ -147,9 +147,13 @@ impl Context {
             Function::Eq => self.equal(values).map(boolean),
             Function::Ne => self.equal(values).map(|equal| boolean(!equal)),
             Function::Lt => self.order(values, |order| order == Some(Ordering::Less)),
-            Function::Le => self.order(values, |order| matches!(order, Some(Ordering::Less | Ordering::Equal))),
+            Function::Le => {
+                self.order(values, |order| matches!(order, Some(Ordering::Less | Ordering::Equal)))
+            }
             // As Go has them: what is not less or equal, whatever it is.
-            Function::Gt => self.order(values, |order| !matches!(order, Some(Ordering::Less | Ordering::Equal))),
+            Function::Gt => {
+                self.order(values, |order| !matches!(order, Some(Ordering::Less | Ordering::Equal)))
+            }
             Function::Ge => self.order(values, |order| order != Some(Ordering::Less)),
             Function::Len => self.length(first(values)),
             Function::Index => self.index(values),

@@ -549,7 +549,8 @@ impl<'s> Compiler<'s> {
             return Ok(());
         };
         let entry = self.definitions[known].entry as usize;
-        let was_empty = self.ops[entry..].iter().take_while(|op| **op != Op::Return).all(|op| self.is_blank(op));
+        let was_empty =
+            self.ops[entry..].iter().take_while(|op| **op != Op::Return).all(|op| self.is_blank(op));
         if was_empty {
             self.definitions[known] = new;
         } else if !is_empty {

@@ -61,7 +61,9 @@ pub(super) fn js(out: &mut Bounded, text: &str) -> Result<(), Exceeded> {
 pub(super) fn url_query(out: &mut Bounded, text: &str) -> Result<(), Exceeded> {
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte))?,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte))?
+            }
             b' ' => out.push('+')?,
             _ => out.push_str(&format!("%{byte:02X}"))?,
         }
@@ -117,7 +119,8 @@ fn json_text(out: &mut Bounded, text: &str) -> Result<(), Exceeded> {
     out.push('"')?;
     let mut written = 0;
     for (at, character) in text.char_indices() {
-        let is_plain = !matches!(character, '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | ..='\u{1f}');
+        let is_plain =
+            !matches!(character, '"' | '\\' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | ..='\u{1f}');
         if is_plain {
             continue;
         }

@@ -55,7 +55,8 @@ fn general(value: f64, precision: Option<usize>) -> String {
     let threshold = match precision {
         None => 6,
         Some(precision) => {
-            let significant = mantissa.trim_end_matches('0').bytes().filter(u8::is_ascii_digit).count().max(1);
+            let significant =
+                mantissa.trim_end_matches('0').bytes().filter(u8::is_ascii_digit).count().max(1);
             let whole = usize::try_from(exponent + 1).unwrap_or_default();
             if precision > significant && significant >= whole { significant } else { precision }
         }
@@ -75,7 +76,8 @@ fn general(value: f64, precision: Option<usize>) -> String {
 
 /// Takes the zeros at the end of the mantissa away.
 fn without_zeros(text: String, asked: bool) -> String {
-    let Some((mantissa, exponent)) = text.split_once('e').filter(|(mantissa, _)| asked && mantissa.contains('.'))
+    let Some((mantissa, exponent)) =
+        text.split_once('e').filter(|(mantissa, _)| asked && mantissa.contains('.'))
     else {
         return text;
     };

@@ -160,7 +160,12 @@ impl Directives<'_, '_> {
         Ok(false)
     }
 
-    fn precision(&mut self, out: &mut Bounded, flags: &mut Flags, was_numbered: bool) -> Result<bool, Exceeded> {
+    fn precision(
+        &mut self,
+        out: &mut Bounded,
+        flags: &mut Flags,
+        was_numbered: bool,
+    ) -> Result<bool, Exceeded> {
         self.at += 1;
         self.good_number &= !was_numbered;
         let numbered = self.number();

@@ -7,7 +7,10 @@ use super::function::Function;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Op {
     /// Writes a part of the source.
-    Text { start: u32, end: u32 },
+    Text {
+        start: u32,
+        end: u32,
+    },
     /// Writes the value on top, and takes it away.
     Print,
     /// Takes the value on top away.
@@ -23,26 +26,45 @@ pub(super) enum Op {
     /// Puts the value on top into a variable and leaves it there.
     Store(u32),
     /// Puts a member of the value on top in its place. The member's name is a part of the source.
-    Field { start: u32, end: u32 },
+    Field {
+        start: u32,
+        end: u32,
+    },
     /// Ends a pipeline: null becomes no value.
     Settle,
     /// Calls a function with so many values. If the last of them came through the pipe, it lies under the others.
-    Call { function: Function, count: u32, is_piped: bool },
+    Call {
+        function: Function,
+        count: u32,
+        is_piped: bool,
+    },
     Jump(u32),
     /// Takes the value on top away, and jumps if it was false.
     JumpUnless(u32),
     /// Jumps if the value on top is this; takes it away if not.
-    ShortCircuit { on: bool, to: u32 },
+    ShortCircuit {
+        on: bool,
+        to: u32,
+    },
     /// Takes the value under the one on top away.
     DropUnder,
     /// Makes the value on top the dot, or jumps if it is false.
-    With { otherwise: u32 },
+    With {
+        otherwise: u32,
+    },
     /// Gives the dot back.
     EndWith,
     /// Starts to walk the value on top, or jumps if there is nothing to walk.
-    Range { otherwise: u32, has_index: bool },
+    Range {
+        otherwise: u32,
+        has_index: bool,
+    },
     /// The next element is the dot and in these variables, or the walk is over.
-    Next { end: u32, index: Option<Slot>, element: Option<Slot> },
+    Next {
+        end: u32,
+        index: Option<Slot>,
+        element: Option<Slot>,
+    },
     /// Ends the innermost walk.
     Break(u32),
     /// Goes on with the innermost walk.

@@ -10,11 +10,11 @@ use thiserror::Error;
 use super::Rendered;
 use super::call::{CallError, Context};
 use super::data::{Data, Map};
+use super::format;
 use super::limits::{Bounded, Exceeded, OnMissing, Options};
 use super::path::path_to;
 use super::program::{Op, Program, Slot, line_and_column};
 use super::value::{Kind, Value};
-use super::format;
 
 /// Why a render failed, where in the template, and over which value.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -338,7 +338,9 @@ impl<'d> Machine<'_, 'd> {
     fn start_walk(&mut self, otherwise: u32, has_index: bool) -> Result<Flow, Stop<'d>> {
         let value = self.pop();
         let over = match (&value, value.kind(self.options.numbers)) {
-            (_, kind) if !kind.is_true() && !matches!(kind, Kind::Text(_) | Kind::Bool(_) | Kind::Float(_)) => {
+            (_, kind)
+                if !kind.is_true() && !matches!(kind, Kind::Text(_) | Kind::Bool(_) | Kind::Float(_)) =>
+            {
                 if has_index && matches!(kind, Kind::Int(_) | Kind::Uint(_) | Kind::Byte(_)) {
                     return Err(Stop { fault: Fault::OneVariable, value });
                 }

@@ -129,7 +129,11 @@ impl<'s> Compiler<'s> {
     }
 
     /// The commands of a pipeline; the path of its value, if it is one command that has one.
-    fn commands(&mut self, context: &'static str, end: TokenKind) -> Result<Option<Vec<Box<str>>>, CompileError> {
+    fn commands(
+        &mut self,
+        context: &'static str,
+        end: TokenKind,
+    ) -> Result<Option<Vec<Box<str>>>, CompileError> {
         let first = self.peek_solid();
         if first.kind == end {
             return self.fail(first.start, Problem::MissingValue(context));

@@ -159,10 +159,11 @@ impl Printer<'_> {
 
     fn quoted(&mut self, text: &str) -> Result<(), Exceeded> {
         let text = self.cut(text);
-        let is_plain =
-            |character: char| character != '`' && character != '\u{feff}' && character != '\u{7f}' && {
+        let is_plain = |character: char| {
+            character != '`' && character != '\u{feff}' && character != '\u{7f}' && {
                 character >= ' ' || character == '\t'
-            };
+            }
+        };
         if self.flags.sharp && text.chars().all(is_plain) {
             return self.pad(&format!("`{text}`"));
         }
@@ -318,7 +319,8 @@ fn sign(negative: bool, plus: bool, space: bool) -> Option<char> {
 /// `%#g`: a point always, and as many digits as the precision says.
 fn with_point(text: &str, format: char, precision: Option<usize>) -> String {
     let is_hex = matches!(format, 'x' | 'X');
-    let tail = text.find(|character| matches!(character, 'p' | 'P') || !is_hex && matches!(character, 'e' | 'E'));
+    let tail =
+        text.find(|character| matches!(character, 'p' | 'P') || !is_hex && matches!(character, 'e' | 'E'));
     let (number, tail) = text.split_at(tail.unwrap_or(text.len()));
     let wanted = if matches!(format, 'g' | 'G' | 'x') { precision.unwrap_or(6) } else { 0 };
     let counted = number.chars().filter(|character| *character != '.');
