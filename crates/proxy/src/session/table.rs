@@ -332,7 +332,7 @@ impl<B: Send + Sync + 'static> Table<B> {
     ///
     /// # Errors
     /// [`TableFull`] where none is idle.
-    pub(crate) fn make_room(&self, principal: PrincipalDigest) -> Result<Vec<Arc<Session<B>>>, TableFull> {
+    pub fn make_room(&self, principal: PrincipalDigest) -> Result<Vec<Arc<Session<B>>>, TableFull> {
         if self.len() >= self.limits.sessions {
             return self.evict(self.limits.sessions, |_| true);
         }

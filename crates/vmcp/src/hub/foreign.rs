@@ -22,7 +22,8 @@ impl<'a> Foreign<'a> {
         if length.is_empty() || (length.len() > 1 && length.starts_with('0')) {
             return None;
         }
-        let length: usize = length.bytes().all(|digit| digit.is_ascii_digit()).then(|| length.parse().ok())??;
+        let length: usize =
+            length.bytes().all(|digit| digit.is_ascii_digit()).then(|| length.parse().ok())??;
         let (backend, own) = rest.split_at_checked(length)?;
         Some(Self { backend, own: own.strip_prefix('.')? })
     }

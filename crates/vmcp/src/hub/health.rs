@@ -81,10 +81,16 @@ pub enum Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Circuit {
-    Closed { failures: u32 },
-    Open { since: Instant },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        since: Instant,
+    },
     /// One question is on its way.
-    HalfOpen { since: Instant },
+    HalfOpen {
+        since: Instant,
+    },
 }
 
 /// The machine.

@@ -1,0 +1,341 @@
+//! The hub: one MCP endpoint over many backends.
+//!
+//! It answers calls as the proxy's `Forward` and `Bridge` do, and behind it are nothing but those: a backend's session is
+//! the token it gave on `initialize`, its pinning and its recovery are its own. A client's session is one of the same table,
+//! with the same kind of token and record, which says besides which sessions it consists of.
+//!
+//! Nobody waits for a backend that was not asked for: lists come from a snapshot ([`view`]) that one task per backend keeps
+//! up ([`discovery`]), and a backend gets a session for a client when that first needs it ([`session`]).
+//!
+//! INVARIANT: what one backend asks is answered to that one only ([`foreign`]), and nothing of one client's session
+//! reaches another.
+//!
+//! Deliberately absent: connections, processes and policies.
+
+mod ask;
+mod discovery;
+mod foreign;
+pub mod health;
+mod kept;
+mod listen;
+mod listing;
+mod reference;
+mod relay;
+mod requests;
+mod session;
+mod streamable;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::{Response, StatusCode};
+use mcp::message::Kind;
+use mcp::{Era, Revision, revision};
+use parking_lot::Mutex;
+use proxy::failure::refused;
+use proxy::session::{KeyRing, Limits, RouteId, SessionStore, Table};
+use proxy::{Body, Call, Failure};
+use telemetry::Tasks;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use health::{Health, HealthPolicy, Seen, Status};
+use listing::{ListKind, Listing};
+use session::Held;
+use view::View;
+
+/// How often idle sessions are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The future of an answer.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>>;
+
+/// A server behind the hub: what a `Forward` and a `Bridge` have in common.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Answers one request, on the runtime of the caller.
+    fn handle(&self, call: Call) -> Answering<'_>;
+}
+
+/// What becomes of a list where a backend is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PartialFailure {
+    /// It has what the others offer.
+    #[default]
+    BestEffort,
+    /// It is an error that names the backend.
+    Fail,
+}
+
+/// What a hub is made of.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// The endpoint's name; sessions belong to it.
+    pub name: String,
+    /// Where the endpoint is, `/mcp`.
+    pub path: String,
+    pub keys: Arc<KeyRing>,
+    pub limits: Limits,
+    /// Where sessions are kept beyond this process.
+    pub store: Arc<dyn SessionStore>,
+    pub health: HealthPolicy,
+    pub partial: PartialFailure,
+    /// For a backend to begin a session.
+    pub begin_within: Duration,
+    /// For a backend to list all it has.
+    pub list_within: Duration,
+    pub probe_every: Duration,
+    pub probe_within: Duration,
+}
+
+/// One backend.
+pub(crate) struct Member {
+    pub(crate) name: Arc<str>,
+    pub(crate) backend: Arc<dyn Backend>,
+    health: Mutex<Health>,
+    listing: ArcSwapOption<Listing>,
+    /// Somebody has heard that its lists have changed.
+    looks_again: Notify,
+    /// It is not of the hub any more.
+    gone: CancellationToken,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Member").field(&self.name).finish()
+    }
+}
+
+impl Member {
+    fn new(name: &str, backend: Arc<dyn Backend>, policy: HealthPolicy) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            backend,
+            health: Mutex::new(Health::new(policy)),
+            listing: ArcSwapOption::empty(),
+            looks_again: Notify::new(),
+            gone: CancellationToken::new(),
+        })
+    }
+
+    fn look_again(&self) {
+        self.looks_again.notify_one();
+    }
+
+    fn may_ask(&self) -> bool {
+        self.health.lock().may_ask(Instant::now())
+    }
+}
+
+/// How often what clients see has changed, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Changes {
+    tools: u64,
+    prompts: u64,
+    resources: u64,
+}
+
+/// How a backend is, for whoever runs the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendState {
+    pub name: String,
+    pub status: Status,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// The hub, shared by all workers.
+pub struct Hub {
+    config: HubConfig,
+    members: ArcSwap<BTreeMap<Arc<str>, Arc<Member>>>,
+    view: ArcSwap<View>,
+    /// Held by whoever makes the next view.
+    changing: Mutex<()>,
+    changes: watch::Sender<Changes>,
+    table: Table<Held>,
+    tasks: Tasks,
+    draining: CancellationToken,
+    /// Sessions that the store does not have as they are.
+    unsaved: Mutex<HashSet<Uuid>>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A hub without backends. Its tasks are among these.
+    #[must_use]
+    pub fn new(config: HubConfig, tasks: Tasks) -> Arc<Self> {
+        let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
+        Arc::new(Self {
+            config,
+            members: ArcSwap::default(),
+            view: ArcSwap::default(),
+            changing: Mutex::default(),
+            changes: watch::channel(Changes::default()).0,
+            table,
+            tasks,
+            draining: CancellationToken::new(),
+            unsaved: Mutex::default(),
+        })
+    }
+
+    /// From now on these are its backends: new ones are looked at, missing ones are gone, those of a known name stay as they
+    /// are. To be called in a runtime that lives as long as the hub.
+    pub fn set_backends(self: &Arc<Self>, backends: Vec<(String, Arc<dyn Backend>)>) {
+        {
+            let _changing = self.changing.lock();
+            let before = self.members.load_full();
+            let mut members = BTreeMap::new();
+            for (name, backend) in backends {
+                let member = match before.get(&*name) {
+                    Some(known) => Arc::clone(known),
+                    None => {
+                        let member = Member::new(&name, backend, self.config.health);
+                        self.tasks.spawn("backend", discovery::follow(Arc::clone(self), Arc::clone(&member)));
+                        member
+                    }
+                };
+                members.insert(Arc::clone(&member.name), member);
+            }
+            for (_, gone) in before.iter().filter(|(name, _)| !members.contains_key(*name)) {
+                gone.gone.cancel();
+            }
+            self.members.store(Arc::new(members));
+        }
+        self.show();
+    }
+
+    /// Answers one request, on the runtime of the calling worker.
+    pub async fn handle(self: &Arc<Self>, call: Call) -> Response<Body> {
+        let id = call.request.id().map(<[u8]>::to_vec);
+        let begins = call.request.message().is_none_or(|message| message.kind() == Kind::Request);
+        let answered = if begins && self.draining.is_cancelled() {
+            Err(Failure::Draining)
+        } else if call.request.head.uri.path() != self.config.path {
+            Err(Failure::NotFound { endpoint: self.config.path.clone() })
+        } else {
+            match call.request.era() {
+                Era::Legacy => self.streamable(call).await,
+                Era::Modern => Ok(only_legacy(&call)),
+            }
+        };
+        answered.unwrap_or_else(|failure| {
+            tracing::debug!(error.class = failure.class(), error = %failure, "not answered");
+            failure.answer(id.as_deref())
+        })
+    }
+
+    /// Ends idle sessions until the hub is shut down. To be run once.
+    pub async fn maintenance(self: Arc<Self>) {
+        while !self.draining.is_cancelled() {
+            for ended in self.table.sweep() {
+                self.forget(&ended).await;
+            }
+            self.tell_store_of_use().await;
+            tokio::select! {
+                () = self.draining.cancelled() => {}
+                () = sleep(SWEEP_EVERY) => {}
+            }
+        }
+    }
+
+    /// Takes no more requests. What is under way is ended by who cuts its connection; sessions live on in the store.
+    pub fn drain(&self) {
+        self.draining.cancel();
+        for session in self.table.all() {
+            session.backend.close_stream();
+        }
+    }
+
+    /// How many sessions are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How each backend is, by name.
+    #[must_use]
+    pub fn backends(&self) -> Vec<BackendState> {
+        let members = self.members.load();
+        let state = |member: &Arc<Member>| {
+            let health = member.health.lock();
+            BackendState {
+                name: member.name.to_string(),
+                status: health.status(),
+                failures: health.failures(),
+            }
+        };
+        members.values().map(state).collect()
+    }
+
+    fn member(&self, name: &str) -> Option<Arc<Member>> {
+        self.members.load().get(name).cloned()
+    }
+
+    /// Takes note of how a backend is.
+    fn saw(&self, member: &Member, seen: Seen) -> Status {
+        let (changed, status) = {
+            let mut health = member.health.lock();
+            (health.saw(seen, Instant::now()), health.status())
+        };
+        if changed {
+            tracing::info!(backend.id = &*member.name, health = status.name(), "backend");
+            self.show();
+        }
+        status
+    }
+
+    /// A backend has listed what it offers.
+    fn publish(&self, member: &Member, listing: Listing, seen: Seen) {
+        member.listing.store(Some(Arc::new(listing)));
+        member.health.lock().saw(seen, Instant::now());
+        self.show();
+    }
+
+    /// Makes the next view, and tells clients what is different.
+    fn show(&self) {
+        let _changing = self.changing.lock();
+        let members = self.members.load();
+        let known: Vec<_> = members
+            .values()
+            .map(|member| {
+                let is_shown = member.health.lock().status().is_shown();
+                view::Known { member: Arc::clone(member), listing: member.listing.load_full(), is_shown }
+            })
+            .collect();
+        let (view, before) = (View::new(&known), self.view.load_full());
+        let differs = |kind| u64::from(!view.shows_same(kind, &before));
+        let tools = differs(ListKind::Tools);
+        let prompts = differs(ListKind::Prompts);
+        let resources = differs(ListKind::Resources).max(differs(ListKind::Templates));
+        self.view.store(Arc::new(view));
+        if tools + prompts + resources > 0 {
+            self.changes.send_modify(|changes| {
+                changes.tools += tools;
+                changes.prompts += prompts;
+                changes.resources += resources;
+            });
+        }
+    }
+}
+
+fn only_legacy(call: &Call) -> Response<Body> {
+    let message = call.request.message();
+    let requested = message.and_then(|message| message.meta_version()).unwrap_or_default();
+    let supported: Vec<_> = Revision::ALL.into_iter().filter(|one| one.era() == Era::Legacy).collect();
+    let reply = revision::unsupported(&requested, &supported);
+    refused(StatusCode::BAD_REQUEST, "unsupported_version", &reply, call.request.id())
+}
