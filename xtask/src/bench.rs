@@ -60,6 +60,7 @@ enum Part {
     Proxy,
     Bridge,
     Memory,
+    Templates,
 }
 
 impl std::fmt::Display for Part {
@@ -68,6 +69,7 @@ impl std::fmt::Display for Part {
             Self::Proxy => "proxy",
             Self::Bridge => "bridge",
             Self::Memory => "memory",
+            Self::Templates => "templates",
         };
         f.write_str(name)
     }
@@ -87,6 +89,12 @@ struct Report {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    if args.only.contains(&Part::Templates) {
+        build::cargo(&["bench", "--package", "vmcp", "--bench", "template"])?;
+    }
+    if args.only == [Part::Templates] {
+        return Ok(());
+    }
     let binary = match &args.binary {
         Some(path) => path.canonicalize().with_context(|| format!("{}", path.display()))?,
         None => build::skep(&args.profile)?,

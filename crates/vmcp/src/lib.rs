@@ -1,9 +1,12 @@
-//! Virtual MCP: many servers behind one endpoint, and workflows over them. So far what needs no backend: the language that
-//! workflows are written in.
+//! Virtual MCP: many servers behind one endpoint, and workflows over them.
 //!
-//! Deliberately absent: files, the environment, clocks and connections. What is read, when it is, is said by the caller.
+//! [`config`] and [`workflow`] need no backend; [`hub`] is the endpoint.
+//!
+//! Deliberately absent: files, the environment and connections. What is read, when it is, is said by the caller, and
+//! backends are handed in.
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod hub;
 pub mod workflow;

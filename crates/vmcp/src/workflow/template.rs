@@ -132,3 +132,6 @@ impl fmt::Display for Reference {
         self.names.iter().try_for_each(|name| write!(f, ".{name}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

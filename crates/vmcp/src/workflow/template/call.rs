@@ -158,7 +158,7 @@ impl Context {
             Function::Len => self.length(first(values)),
             Function::Index => self.index(values),
             Function::Slice => self.slice(values),
-            Function::FromJson => self.from_json(first(values)),
+            Function::FromJson => self.parse_json(first(values)),
             _ => self.text(function, values),
         }
     }
@@ -281,7 +281,7 @@ impl Context {
         }
     }
 
-    fn from_json<'d>(&mut self, value: &Value<'d>) -> Result<Value<'d>, CallError> {
+    fn parse_json<'d>(&mut self, value: &Value<'d>) -> Result<Value<'d>, CallError> {
         let text = text_of(value, self.numbers())?;
         self.spend((text.len() / JSON_BYTES_PER_STEP) as u64)?;
         serde_json::from_str(text).map(Value::Own).map_err(|error| CallError::Json(error.to_string()))

@@ -46,7 +46,7 @@ pub(super) fn order(values: &[Value<'_>], numbers: Numbers) -> Result<Option<Ord
     match (left, right) {
         (Kind::Text(left), Kind::Text(right)) => Ok(Some(left.cmp(right))),
         _ => order_of_numbers(left, right, numbers)
-            .ok_or(CallError::Incompatible { left: left.noun(), right: right.noun() }),
+            .ok_or_else(|| CallError::Incompatible { left: left.noun(), right: right.noun() }),
     }
 }
 

@@ -110,6 +110,12 @@ pub enum Problem {
     /// A name that was given twice.
     #[error("the template {0:?} is defined twice")]
     DefinedTwice(String),
+    /// A definition in a block.
+    #[error("a definition stands at the top, not inside of something")]
+    NestedDefinition,
+    /// An `else` that belongs to nothing.
+    #[error("this has an else, and nothing that it could be otherwise to")]
+    ElseInNamed,
     /// Too few or too many values for a function.
     #[error("{name} takes {takes}, not {given}")]
     WrongCount {
@@ -312,14 +318,12 @@ impl<'s> Compiler<'s> {
 
     /// Texts and actions up to the end, with definitions between them.
     fn whole(&mut self) -> Result<(), CompileError> {
-        loop {
-            match self.nodes(true)? {
-                (Ending::Source, at) => {
-                    self.emit(at.start, Op::End);
-                    return Ok(());
-                }
-                (_, at) => return self.unexpected(at, "an action, for nothing is open here"),
+        match self.nodes(true)? {
+            (Ending::Source, at) => {
+                self.emit(at.start, Op::End);
+                Ok(())
             }
+            (_, at) => self.unexpected(at, "an action, for nothing is open here"),
         }
     }
 
@@ -362,7 +366,7 @@ impl<'s> Compiler<'s> {
             Keyword::Break => self.break_action(first),
             Keyword::Continue => self.continue_action(first),
             Keyword::Nil => self.print_action(first),
-            Keyword::Define => self.unexpected(first, "no definition inside of a block"),
+            Keyword::Define => self.fail(first.start, Problem::NestedDefinition),
             Keyword::Else | Keyword::End => self.unexpected(open, "an action"),
         }
     }
@@ -529,7 +533,7 @@ impl<'s> Compiler<'s> {
         let ending = self.inner(keyword, what)?;
         let body = std::mem::replace(&mut self.body, outer);
         if ending == Ending::Else {
-            return self.unexpected(keyword, "no else in a named template");
+            return self.fail(keyword.start, Problem::ElseInNamed);
         }
         let is_empty = self.ops[entry as usize..].iter().all(|op| self.is_blank(op));
         self.emit(keyword.start, Op::Return);

@@ -25,7 +25,7 @@ pub enum Data {
     /// A text.
     Text(Arc<str>),
     /// A list.
-    List(Arc<[Data]>),
+    List(Arc<[Self]>),
     /// An object.
     Map(Arc<Map>),
 }

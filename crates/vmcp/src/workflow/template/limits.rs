@@ -89,6 +89,11 @@ impl Bounded {
         Self { text: String::new(), limits }
     }
 
+    /// With room for about so many bytes, which spares growing.
+    pub(super) fn with_room(limits: Limits, bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes.min(limits.output)), limits }
+    }
+
     /// Refuses what would not fit, before it is made.
     pub(super) fn check_room(&self, bytes: usize) -> Result<(), Exceeded> {
         let fits = self.text.len().saturating_add(bytes) <= self.limits.output;

@@ -42,6 +42,7 @@ fn integer(unsigned: &str, is_negative: bool) -> Result<Data, BadLiteral> {
         [b'0', b'o' | b'O', ..] => (8, &unsigned[2..]),
         [b'0', b'b' | b'B', ..] => (2, &unsigned[2..]),
         [b'0', _, ..] => (8, &unsigned[1..]),
+        [b'_', ..] => return Err(BadLiteral::Syntax),
         _ => (10, unsigned),
     };
     let digits = without_underscores(digits)?;
@@ -59,10 +60,15 @@ fn without_underscores(digits: &str) -> Result<String, BadLiteral> {
 }
 
 fn decimal_float(unsigned: &str) -> Result<f64, BadLiteral> {
-    if unsigned.contains('_') {
+    let is_between_digits = |at: usize| {
+        let digit =
+            |at: Option<usize>| at.and_then(|at| unsigned.as_bytes().get(at)).is_some_and(u8::is_ascii_digit);
+        digit(at.checked_sub(1)) && digit(Some(at + 1))
+    };
+    if !unsigned.match_indices('_').all(|(at, _)| is_between_digits(at)) {
         return Err(BadLiteral::Syntax);
     }
-    let value: f64 = unsigned.parse().map_err(|_| BadLiteral::Syntax)?;
+    let value: f64 = unsigned.replace('_', "").parse().map_err(|_| BadLiteral::Syntax)?;
     if value.is_finite() { Ok(value) } else { Err(BadLiteral::Overflow) }
 }
 

@@ -142,7 +142,7 @@ pub(super) fn run<'d>(
         context: Context::new(options),
         options,
         root: data,
-        out: Bounded::new(options.limits),
+        out: Bounded::with_room(options.limits, program.source.len()),
         dot: Value::Lent(data),
         dots: Vec::new(),
         stack: Vec::with_capacity(4),
@@ -427,7 +427,7 @@ impl<'d> Walked<'d> {
             Self::Count { next, end } => {
                 let at = *next;
                 *next += 1;
-                (at < *end).then(|| (Value::Missing, Value::Own(Data::Int(at))))
+                (at < *end).then_some((Value::Missing, Value::Own(Data::Int(at))))
             }
         }
     }

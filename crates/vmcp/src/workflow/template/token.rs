@@ -122,7 +122,7 @@ impl<'s> Lexer<'s> {
     fn text(&mut self) -> Result<bool, CompileError> {
         loop {
             let start = self.at;
-            let Some(length) = self.rest().find(OPEN) else {
+            let Some(length) = find_open(self.rest()) else {
                 self.at = self.source.len();
                 if start < self.at {
                     self.push(TokenKind::Text, start);
@@ -302,11 +302,14 @@ impl<'s> Lexer<'s> {
             self.accept("+-");
             self.accept_all("0123456789_");
         }
+        // Imaginary ones are numbers here, so that they can be refused as what they are.
+        self.accept("i");
         let is_number = self.peek().is_none_or(|next| !is_alphanumeric(next) && !"+-".contains(next));
         if is_number {
             return Ok(TokenKind::Number);
         }
-        self.skip_alphanumeric();
+        let rest = self.rest();
+        self.at += rest.find(|next| !is_alphanumeric(next) && !"+-".contains(next)).unwrap_or(rest.len());
         self.fail(start, Problem::BadNumber(self.source[start..self.at].to_owned()))
     }
 
@@ -355,6 +358,11 @@ impl<'s> Lexer<'s> {
         self.at += length + 2;
         Ok(TokenKind::RawQuoted)
     }
+}
+
+/// Where the next action begins. A searcher for texts would take longer to be made than most templates take to be read.
+fn find_open(text: &str) -> Option<usize> {
+    text.as_bytes().windows(2).position(|pair| pair == OPEN.as_bytes())
 }
 
 fn is_space(character: char) -> bool {

@@ -35,6 +35,7 @@ struct Declared<'s> {
 }
 
 /// How a command is called.
+#[derive(Clone, Copy)]
 struct Call {
     start: usize,
     is_piped: bool,
@@ -142,9 +143,11 @@ impl<'s> Compiler<'s> {
         loop {
             let token = self.next_solid();
             match token.kind {
+                // A pipe into nothing is nothing, as in Go.
+                TokenKind::Pipe if self.peek_solid().kind == end => {}
                 TokenKind::Pipe => {
                     path = None;
-                    let start = self.peek_solid().start;
+                    let start = self.peek().start;
                     self.command(Call { start, is_piped: true })?;
                 }
                 kind if kind == end => {
@@ -161,7 +164,7 @@ impl<'s> Compiler<'s> {
         let first = self.peek_solid();
         let Some(operand) = self.operand()? else { return self.unexpected(first, "a value or a function") };
         match operand.what {
-            What::Function => return self.function(operand.text, &call),
+            What::Function => return self.function(operand.text, call),
             What::Nil => return self.fail(operand.start, Problem::NilAlone),
             What::Constant | What::Value if call.is_piped => {
                 return self.fail(operand.start, Problem::NotAFunction(operand.text.to_owned()));
@@ -187,7 +190,7 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn function(&mut self, name: &'s str, call: &Call) -> Result<Option<Vec<Box<str>>>, CompileError> {
+    fn function(&mut self, name: &'s str, call: Call) -> Result<Option<Vec<Box<str>>>, CompileError> {
         match name {
             "and" => return self.short_circuit(name, false, call).map(|()| None),
             "or" => return self.short_circuit(name, true, call).map(|()| None),
@@ -235,10 +238,16 @@ impl<'s> Compiler<'s> {
         if operand.what == What::Function {
             // A function among the values is called without any.
             let call = Call { start: operand.start, is_piped: false };
-            let (Some((function, least, most)), text) = (Function::of(operand.text), operand.text) else {
-                return self.fail(operand.start, Problem::NoFunction(operand.text.to_owned()));
+            let (function, least, most) = match operand.text {
+                "call" => return self.fail(operand.start, Problem::Call),
+                // These take one at least.
+                "and" | "or" => (Function::Not, 1, usize::MAX),
+                name => match Function::of(name) {
+                    Some(known) => known,
+                    None => return self.fail(operand.start, Problem::NoFunction(name.to_owned())),
+                },
             };
-            self.check_count(text, &call, 0, (least, most))?;
+            self.check_count(operand.text, call, 0, (least, most))?;
             self.emit(operand.start, Op::Call { function, count: 0, is_piped: false });
         }
         Ok(Some(operand))
@@ -247,7 +256,7 @@ impl<'s> Compiler<'s> {
     fn check_count(
         &self,
         name: &str,
-        call: &Call,
+        call: Call,
         given: usize,
         (least, most): (usize, usize),
     ) -> Result<(), CompileError> {
@@ -264,7 +273,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// `and` and `or`: the first value that decides, or the last.
-    fn short_circuit(&mut self, name: &str, on: bool, call: &Call) -> Result<(), CompileError> {
+    fn short_circuit(&mut self, name: &str, on: bool, call: Call) -> Result<(), CompileError> {
         let mut jumps = Vec::new();
         while let Some(operand) = self.argument()? {
             jumps.push(self.emit(operand.start, Op::ShortCircuit { on, to: 0 }));

@@ -291,7 +291,7 @@ impl Printer<'_> {
         let sign = sign(negative, plus, space);
         if !value.is_finite() {
             // No number to fill up with zeros.
-            let sign = sign.or((value.is_infinite() && plus).then_some('+'));
+            let sign = sign.or_else(|| value.is_infinite().then_some('+'));
             return self.pad_with_spaces(&sign.into_iter().chain(digits.chars()).collect::<String>());
         }
         if sharp && verb != 'b' {
