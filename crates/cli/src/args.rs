@@ -11,6 +11,7 @@
 
 mod mcp;
 mod serve;
+mod vmcp;
 mod workloads;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub(crate) use serve::{
     IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode,
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
+pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs, VmcpValidateArgs};
 pub(crate) use workloads::{
     DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs,
     RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
@@ -138,6 +140,8 @@ pub(crate) enum Command {
     Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one
     Proxy(Box<ProxyArgs>),
+    /// Serve several MCP servers as one
+    Vmcp(VmcpArgs),
     /// Ask a server what it offers, or call one of its tools
     Mcp(McpArgs),
     /// See which sessions are open, what happened to one, or end it

@@ -2,6 +2,7 @@
 //! started is gone when [`Serving::stop`] returns.
 
 mod front;
+mod lane;
 mod route;
 
 use std::io;
@@ -200,6 +201,7 @@ impl Serving {
             own: address,
             tasks: &tasks,
             processes: &processes,
+            store: None,
         };
         let route = match made.route().await {
             Ok(route) => route,

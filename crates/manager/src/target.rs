@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use proxy::bridge::Mode;
+use vmcp::hub::PartialFailure;
+use vmcp::hub::health::HealthPolicy;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
+
+use crate::ServeSettings;
 
 /// The server that is served.
 #[derive(Clone, Debug)]
@@ -30,6 +34,21 @@ pub enum Target {
     },
     /// One or more instances that somebody else runs.
     Remote(HttpTarget),
+    /// Several servers as one.
+    Virtual(Virtual),
+}
+
+/// Several servers behind one endpoint.
+#[derive(Clone, Debug)]
+pub struct Virtual {
+    /// Each as if it were served alone; where it would listen does not matter.
+    pub members: Vec<ServeSettings>,
+    /// What stands before the names of their tools.
+    pub prefix: String,
+    pub health: HealthPolicy,
+    pub partial: PartialFailure,
+    pub probe_every: Duration,
+    pub probe_within: Duration,
 }
 
 /// A server reached over HTTP.

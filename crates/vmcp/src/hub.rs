@@ -33,6 +33,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -41,11 +42,12 @@ use mcp::message::Kind;
 use mcp::{Era, Revision, revision};
 use parking_lot::Mutex;
 use proxy::failure::refused;
-use proxy::session::{KeyRing, Limits, RouteId, SessionStore, Table};
+use proxy::session::view::{SessionDetail, SessionView};
+use proxy::session::{KeyRing, Limits, RouteId, Session, SessionStore, Table};
 use proxy::{Body, Call, Failure};
 use telemetry::Tasks;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -83,6 +85,8 @@ pub struct HubConfig {
     pub name: String,
     /// Where the endpoint is, `/mcp`.
     pub path: String,
+    /// What stands before names of tools and prompts; `{workload}` in it is the backend's name.
+    pub prefix: String,
     pub keys: Arc<KeyRing>,
     pub limits: Limits,
     /// Where sessions are kept beyond this process.
@@ -103,6 +107,8 @@ pub(crate) struct Member {
     pub(crate) backend: Arc<dyn Backend>,
     health: Mutex<Health>,
     listing: ArcSwapOption<Listing>,
+    /// Whether it was asked what it has, whatever came of that.
+    was_looked_at: AtomicBool,
     /// Somebody has heard that its lists have changed.
     looks_again: Notify,
     /// It is not of the hub any more.
@@ -122,6 +128,7 @@ impl Member {
             backend,
             health: Mutex::new(Health::new(policy)),
             listing: ArcSwapOption::empty(),
+            was_looked_at: AtomicBool::new(false),
             looks_again: Notify::new(),
             gone: CancellationToken::new(),
         })
@@ -161,6 +168,9 @@ pub struct Hub {
     /// Held by whoever makes the next view.
     changing: Mutex<()>,
     changes: watch::Sender<Changes>,
+    born: Instant,
+    /// How many looks at backends there were.
+    looks: watch::Sender<u64>,
     table: Table<Held>,
     tasks: Tasks,
     draining: CancellationToken,
@@ -185,6 +195,8 @@ impl Hub {
             view: ArcSwap::default(),
             changing: Mutex::default(),
             changes: watch::channel(Changes::default()).0,
+            born: Instant::now(),
+            looks: watch::channel(0).0,
             table,
             tasks,
             draining: CancellationToken::new(),
@@ -215,7 +227,7 @@ impl Hub {
             }
             self.members.store(Arc::new(members));
         }
-        self.show();
+        self.refresh();
     }
 
     /// Answers one request, on the runtime of the calling worker.
@@ -281,6 +293,34 @@ impl Hub {
         members.values().map(state).collect()
     }
 
+    /// What is served now.
+    #[must_use]
+    pub fn list(&self) -> Vec<SessionView> {
+        self.table.all().iter().map(|session| self.session_view(session)).collect()
+    }
+
+    /// All that is known of a session that is served here.
+    #[must_use]
+    pub fn show(&self, id: Uuid) -> Option<SessionDetail> {
+        let session = self.table.get(id)?;
+        let remembered = session.backend.remembered.lock().clone();
+        Some(SessionDetail::new(self.session_view(&session), Some(&remembered), Vec::new()))
+    }
+
+    /// Ends a session; false where it is not served here.
+    pub async fn end(&self, id: Uuid) -> bool {
+        let Some(session) = self.table.end(id) else { return false };
+        self.forget(&session).await;
+        true
+    }
+
+    fn session_view(&self, session: &Session<Held>) -> SessionView {
+        let mut names: Vec<_> =
+            session.backend.all_opened().into_iter().map(|(name, _)| name.to_string()).collect();
+        names.sort_unstable();
+        self.table.view(session, names.join(", "), 0)
+    }
+
     fn member(&self, name: &str) -> Option<Arc<Member>> {
         self.members.load().get(name).cloned()
     }
@@ -293,7 +333,7 @@ impl Hub {
         };
         if changed {
             tracing::info!(backend.id = &*member.name, health = status.name(), "backend");
-            self.show();
+            self.refresh();
         }
         status
     }
@@ -302,11 +342,30 @@ impl Hub {
     fn publish(&self, member: &Member, listing: Listing, seen: Seen) {
         member.listing.store(Some(Arc::new(listing)));
         member.health.lock().saw(seen, Instant::now());
-        self.show();
+        self.refresh();
+        self.looked_at(member);
+    }
+
+    fn looked_at(&self, member: &Member) {
+        member.was_looked_at.store(true, Ordering::Release);
+        self.looks.send_modify(|looks| *looks += 1);
+    }
+
+    /// Waits until each backend was asked once what it has, but not beyond this time of the hub's life: whoever starts
+    /// anew does not lose at once what it is about to see.
+    async fn settled(&self, within: Duration) {
+        let mut looks = self.looks.subscribe();
+        let is_settled =
+            || self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire));
+        let looking = async {
+            // The hub has the sender.
+            while !is_settled() && looks.changed().await.is_ok() {}
+        };
+        let _ = timeout_at(self.born + within, looking).await;
     }
 
     /// Makes the next view, and tells clients what is different.
-    fn show(&self) {
+    fn refresh(&self) {
         let _changing = self.changing.lock();
         let members = self.members.load();
         let known: Vec<_> = members
@@ -316,7 +375,7 @@ impl Hub {
                 view::Known { member: Arc::clone(member), listing: member.listing.load_full(), is_shown }
             })
             .collect();
-        let (view, before) = (View::new(&known), self.view.load_full());
+        let (view, before) = (View::new(&known, &self.config.prefix), self.view.load_full());
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
         let tools = differs(ListKind::Tools);
         let prompts = differs(ListKind::Prompts);

@@ -29,3 +29,4 @@ mod stores;
 mod streams;
 mod tls;
 mod tools;
+mod vmcp;

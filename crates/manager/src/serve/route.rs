@@ -1,10 +1,11 @@
-//! What is behind an endpoint, and its life: a route that forwards, or a bridge; the processes and look-ups it needs.
+//! What is behind an endpoint, and its life: a route that forwards, a bridge, or several of them; the processes and look-ups it needs.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::{Response, StatusCode};
 use mcp::ErrorReply;
 use parking_lot::Mutex;
@@ -25,18 +26,23 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
+use vmcp::hub::{Hub, HubConfig};
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
 
+use super::lane::Lane;
 use super::{ServeSettings, StartError, client_tls, endpoints};
 use crate::control::Sessions;
 use crate::inside::Inside;
 use crate::process::{Beginning, ProcessConnect, serve_network};
-use crate::target::{HttpTarget, HttpTransport, Target};
+use crate::target::{HttpTarget, HttpTransport, Target, Virtual};
 
 /// Records are kept a little longer than sessions: their store hears of use in rounds.
 const SPARE: Duration = Duration::from_secs(60);
+
+/// For a backend of several to begin a session, and to list what it has.
+const BEGIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often it is tried whether a command listens yet.
 const TRY_EVERY: Duration = Duration::from_millis(20);
@@ -50,6 +56,8 @@ pub(super) struct Making<'a> {
     pub(super) own: SocketAddr,
     pub(super) tasks: &'a Tasks,
     pub(super) processes: &'a Tasks,
+    /// Where sessions are kept, if that is decided.
+    pub(super) store: Option<Arc<dyn SessionStore>>,
 }
 
 /// A route; clones are the same one.
@@ -66,6 +74,7 @@ pub(super) struct Route {
 enum Kind {
     Forward { forward: Arc<Forward>, way: Way },
     Bridge(Arc<Bridge>),
+    Hub { hub: Arc<Hub>, members: Arc<[Route]> },
 }
 
 /// How instances are connected to.
@@ -103,6 +112,7 @@ enum End {
 pub(super) enum Backend {
     Forward { forward: Arc<Forward>, pool: Arc<Pool> },
     Bridge(Arc<Bridge>),
+    Hub(Arc<Hub>),
 }
 
 impl Backend {
@@ -110,6 +120,7 @@ impl Backend {
         match self {
             Self::Forward { forward, pool } => forward.handle(pool, call).await,
             Self::Bridge(bridge) => bridge.handle(call).await,
+            Self::Hub(hub) => hub.handle(call).await,
         }
     }
 
@@ -121,7 +132,7 @@ impl Backend {
         reply: &ErrorReply,
     ) -> Response<Body> {
         match self {
-            Self::Forward { .. } => refused(StatusCode::OK, class, reply, call.request.id()),
+            Self::Forward { .. } | Self::Hub(_) => refused(StatusCode::OK, class, reply, call.request.id()),
             Self::Bridge(bridge) => bridge.answer_instead(call, class, reply),
         }
     }
@@ -146,6 +157,7 @@ impl Making<'_> {
             Target::Server { command, egress, http, grace } => {
                 self.server(command, egress.clone(), http, *grace).await
             }
+            Target::Virtual(target) => self.hub(target).await,
         }
     }
 
@@ -279,7 +291,52 @@ impl Making<'_> {
         Ok(Kind::Bridge(bridge))
     }
 
+    /// Several servers as one. Their sessions are kept in one place: their ids are unique.
+    async fn hub(&self, target: &Virtual) -> Result<Route, StartError> {
+        let store = self.store()?;
+        let mut members = Vec::with_capacity(target.members.len());
+        let mut backends = Vec::with_capacity(target.members.len());
+        for settings in &target.members {
+            let (paths, keys) = (self.paths.clone(), Arc::clone(&self.keys));
+            let Self { own, tasks, processes, .. } = *self;
+            let making =
+                Making { settings, paths, keys, own, tasks, processes, store: Some(Arc::clone(&store)) };
+            let route = Box::pin(making.route()).await?;
+            let lane = Lane::new(route.clone(), self.tasks.clone());
+            backends.push((settings.name.to_string(), Arc::new(lane) as Arc<dyn vmcp::hub::Backend>));
+            members.push(route);
+        }
+        let config = HubConfig {
+            name: self.settings.name.to_string(),
+            path: self.paths.mcp.clone(),
+            prefix: target.prefix.clone(),
+            keys: Arc::clone(&self.keys),
+            limits: self.settings.sessions,
+            store,
+            health: target.health,
+            partial: target.partial,
+            begin_within: BEGIN_WITHIN,
+            list_within: BEGIN_WITHIN,
+            probe_every: target.probe_every,
+            probe_within: target.probe_within,
+        };
+        let hub = Hub::new(config, self.tasks.clone());
+        hub.set_backends(backends);
+        self.tasks.spawn("sessions", Arc::clone(&hub).maintenance());
+        let (draining, stop) = (Arc::clone(&hub), self.tasks.stop_token());
+        self.tasks.spawn("drain", async move {
+            stop.cancelled().await;
+            draining.drain();
+        });
+        let grace = members.iter().map(Route::grace).max().unwrap_or_default();
+        let kind = Kind::Hub { hub, members: members.into() };
+        Ok(Route { kind, transport: "streamable-http", grace, end: End::Unknown })
+    }
+
     fn store(&self) -> Result<Arc<dyn SessionStore>, StartError> {
+        if let Some(store) = &self.store {
+            return Ok(Arc::clone(store));
+        }
         let ServeSettings { name, sessions, store, .. } = self.settings;
         Ok(store.open(name, &self.keys, sessions.idle + SPARE)?)
     }
@@ -349,6 +406,7 @@ impl Route {
                 Backend::Forward { forward: Arc::clone(forward), pool: way.pool() }
             }
             Kind::Bridge(bridge) => Backend::Bridge(Arc::clone(bridge)),
+            Kind::Hub { hub, .. } => Backend::Hub(Arc::clone(hub)),
         }
     }
 
@@ -370,6 +428,10 @@ impl Route {
         let reached = match &self.kind {
             Kind::Forward { forward, .. } => !forward.instances().active().is_empty(),
             Kind::Bridge(_) => true,
+            Kind::Hub { hub, .. } => {
+                let backends = hub.backends();
+                backends.is_empty() || backends.iter().any(|backend| backend.status.is_shown())
+            }
         };
         ends && reached
     }
@@ -434,8 +496,13 @@ impl Route {
     }
 
     pub(super) async fn shut_down(&self, deadline: Instant) {
-        if let Kind::Bridge(bridge) = &self.kind {
-            bridge.shut_down(deadline).await;
+        match &self.kind {
+            Kind::Forward { .. } => {}
+            Kind::Bridge(bridge) => bridge.shut_down(deadline).await,
+            Kind::Hub { members, .. } => {
+                let stopping = members.iter().map(|member| member.shut_down(deadline));
+                Box::pin(join_all(stopping)).await;
+            }
         }
         if let End::Supervised { supervisor, .. } = &self.end {
             let supervisor = supervisor.lock().take();
@@ -481,6 +548,14 @@ impl Route {
                     counts.counts().dropped
                 });
             }
+            Kind::Hub { hub, .. } => {
+                let counted = Arc::clone(hub);
+                metrics.gauge("sessions", "Sessions open", move || counted.sessions() as u64);
+                let counted = Arc::clone(hub);
+                metrics.gauge("backends", "Backends whose tools are shown", move || {
+                    counted.backends().iter().filter(|backend| backend.status.is_shown()).count() as u64
+                });
+            }
         }
     }
 }
@@ -490,6 +565,7 @@ impl Sessions for Route {
         match &self.kind {
             Kind::Forward { forward, .. } => forward.list(),
             Kind::Bridge(bridge) => bridge.list(),
+            Kind::Hub { hub, .. } => hub.list(),
         }
     }
 
@@ -497,6 +573,7 @@ impl Sessions for Route {
         match &self.kind {
             Kind::Forward { forward, .. } => forward.show(id),
             Kind::Bridge(bridge) => bridge.show(id),
+            Kind::Hub { hub, .. } => hub.show(id),
         }
     }
 
@@ -504,6 +581,7 @@ impl Sessions for Route {
         match &self.kind {
             Kind::Forward { forward, .. } => forward.end(id).await,
             Kind::Bridge(bridge) => bridge.end(id).await,
+            Kind::Hub { hub, .. } => hub.end(id).await,
         }
     }
 }

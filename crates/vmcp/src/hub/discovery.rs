@@ -36,6 +36,7 @@ pub(super) async fn follow(hub: Arc<Hub>, member: Arc<Member>) {
             let begun = Instant::now();
             let problem = follow_session(&hub, &member).await;
             tracing::debug!(backend.id = &*member.name, error = %problem, "backend is not there");
+            hub.looked_at(&member);
             // It is tried more often than it is judged: a restart is no illness.
             if judged.is_none_or(|judged| judged.elapsed() >= hub.config.probe_every) {
                 judged = Some(Instant::now());

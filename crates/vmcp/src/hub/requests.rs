@@ -30,6 +30,10 @@ use super::{Hub, Member, PartialFailure};
 
 /// For backends to take note of something, before the client is told that they have.
 const NOTED_WITHIN: Duration = Duration::from_secs(1);
+/// A hub that was just started has not seen everything yet. So long after its start it shows what it has.
+const LISTS_WITHIN: Duration = Duration::from_secs(2);
+/// And so long after it, what nobody has is unknown.
+const KNOWS_WITHIN: Duration = Duration::from_secs(10);
 /// Of an error that is no message.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -83,10 +87,12 @@ impl Hub {
         let own = |text: &[u8]| Ok(at_once(accepts, result(message.id().unwrap_or_default(), text)));
         let passing = match method {
             Method::Ping => return own(b"{}"),
-            Method::ToolsList => return Ok(self.list(ListKind::Tools, message, accepts)),
-            Method::PromptsList => return Ok(self.list(ListKind::Prompts, message, accepts)),
-            Method::ResourcesList => return Ok(self.list(ListKind::Resources, message, accepts)),
-            Method::ResourceTemplatesList => return Ok(self.list(ListKind::Templates, message, accepts)),
+            Method::ToolsList => return Ok(self.listed(ListKind::Tools, message, accepts).await),
+            Method::PromptsList => return Ok(self.listed(ListKind::Prompts, message, accepts).await),
+            Method::ResourcesList => return Ok(self.listed(ListKind::Resources, message, accepts).await),
+            Method::ResourceTemplatesList => {
+                return Ok(self.listed(ListKind::Templates, message, accepts).await);
+            }
             Method::LoggingSetLevel => {
                 if !message.level().is_some_and(|level| LEVELS.contains(&&*level)) {
                     return Ok(refuse(message, ErrorCode::InvalidParams, "params.level is not a log level"));
@@ -96,6 +102,13 @@ impl Hub {
                 return own(b"{}");
             }
             _ => self.whose(message),
+        };
+        let passing = match passing {
+            Err(_) => {
+                self.settled(KNOWS_WITHIN).await;
+                self.whose(message)
+            }
+            known => known,
         };
         let passing = match passing {
             Ok(passing) => passing,
@@ -109,11 +122,12 @@ impl Hub {
     }
 
     /// A page of a list, from the snapshot.
-    fn list(&self, kind: ListKind, message: &Message, accepts: Accepts) -> Response<Body> {
+    async fn listed(&self, kind: ListKind, message: &Message, accepts: Accepts) -> Response<Body> {
         #[derive(serde::Deserialize)]
         struct Params {
             cursor: Option<String>,
         }
+        self.settled(LISTS_WITHIN).await;
         let view = self.view.load();
         if self.config.partial == PartialFailure::Fail && !view.missing.is_empty() {
             let text = format!("not all backends are there: {} is missing", view.missing.join(", "));

@@ -30,6 +30,7 @@ fn config() -> HubConfig {
     HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
+        prefix: "{workload}_".into(),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
@@ -56,7 +57,7 @@ fn set(hub: &Arc<Hub>, backends: &[&Arc<Scripted>]) {
 /// A hub that has seen what its backends have.
 async fn ready(backends: &[&Arc<Scripted>]) -> Arc<Hub> {
     let hub = hub_of(config(), backends);
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(15)).await;
     hub
 }
 
@@ -173,6 +174,22 @@ async fn many_backends_are_one_server() {
     }
     assert_eq!(client.ask("tasks/list", json!({})).await["error"]["code"], -32601);
     assert_eq!(client.ask("ping", json!({})).await["result"], json!({}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_has_just_begun_looks_before_it_says_what_it_has() {
+    let (a, b) = (Scripted::new("a", &["echo"]), Scripted::new("b", &["echo"]));
+    a.state.lock().begins_after = Duration::from_secs(1);
+    b.set(Mood::Hangs);
+    let hub = hub_of(config(), &[&a, &b]);
+    let begun = Instant::now();
+    let client = Client::begin(&hub).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(client.tools().await, ["a_echo"]);
+    assert_eq!(begun.elapsed(), Duration::from_secs(2), "and does not wait for whoever hangs");
+    assert!(client.says("a_echo").await.starts_with("a:echo:"));
+    assert_eq!(client.tool("b_echo").await["error"]["code"], -32602);
+    assert_eq!(begun.elapsed(), Duration::from_secs(10));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! What all clients see now: an immutable snapshot of what the backends offer, and which of them has what.
 //!
-//! Every tool and prompt is shown as `<backend>_<name>`; resources and templates keep their URIs, and the first backend
+//! Every tool and prompt is shown with its backend's name in front; resources and templates keep their URIs, and the first backend
 //! by name has those that several offer.
 
 use std::collections::HashMap;
@@ -42,6 +42,8 @@ struct Shown {
 /// The snapshot.
 #[derive(Debug, Default)]
 pub(super) struct View {
+    /// What stands before a name; `{workload}` in it is the backend's.
+    prefix: String,
     lists: [Vec<Shown>; 4],
     tools: HashMap<String, Route>,
     prompts: HashMap<String, Route>,
@@ -54,8 +56,8 @@ pub(super) struct View {
 
 impl View {
     /// From what is known of each backend; they are sorted by name.
-    pub(super) fn new(backends: &[Known]) -> Self {
-        let mut view = Self::default();
+    pub(super) fn new(backends: &[Known], prefix: &str) -> Self {
+        let mut view = Self { prefix: prefix.to_owned(), ..Self::default() };
         for Known { member, listing, is_shown } in backends {
             if !is_shown || listing.is_none() {
                 view.missing.push(Arc::clone(&member.name));
@@ -72,9 +74,10 @@ impl View {
     }
 
     fn add(&mut self, member: &Arc<Member>, listing: &Listing, is_shown: bool) {
+        let prefix = self.prefix.replace("{workload}", &member.name);
         for (kind, routes) in [(ListKind::Tools, &mut self.tools), (ListKind::Prompts, &mut self.prompts)] {
             for item in listing.of(kind) {
-                let name = format!("{}_{}", member.name, item.key);
+                let name = format!("{prefix}{}", item.key);
                 if routes.contains_key(&name) {
                     continue;
                 }
