@@ -26,7 +26,7 @@ pub(crate) use serve::{
     IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode,
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
-pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs, VmcpValidateArgs};
+pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs};
 pub(crate) use workloads::{
     DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs,
     RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,

@@ -43,11 +43,11 @@ use mcp::{Era, Revision, revision};
 use parking_lot::Mutex;
 use proxy::failure::refused;
 use proxy::session::view::{SessionDetail, SessionView};
-use proxy::session::{KeyRing, Limits, RouteId, Session, SessionStore, Table};
+use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
 use proxy::{Body, Call, Failure};
 use telemetry::Tasks;
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -250,16 +250,22 @@ impl Hub {
         })
     }
 
-    /// Ends idle sessions until the hub is shut down. To be run once.
+    /// Ends idle sessions, and hears of what other replicas do, until the hub is shut down. To be run once.
     pub async fn maintenance(self: Arc<Self>) {
-        while !self.draining.is_cancelled() {
-            for ended in self.table.sweep() {
-                self.forget(&ended).await;
-            }
-            self.tell_store_of_use().await;
+        let mut changes = self.config.store.changes();
+        let mut rounds = interval(SWEEP_EVERY);
+        loop {
             tokio::select! {
-                () = self.draining.cancelled() => {}
-                () = sleep(SWEEP_EVERY) => {}
+                biased;
+                () = self.draining.cancelled() => return,
+                _ = rounds.tick() => {
+                    for ended in self.table.sweep() {
+                        self.forget(&ended).await;
+                    }
+                    self.tell_store_of_use().await;
+                    self.hear_what_was_missed().await;
+                }
+                Some(change) = next_change(&mut changes) => self.changed_elsewhere(change).await,
             }
         }
     }
@@ -387,6 +393,20 @@ impl Hub {
                 changes.prompts += prompts;
                 changes.resources += resources;
             });
+        }
+    }
+}
+
+/// Never, where there are no other replicas or they are not heard any more.
+async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Change> {
+    match changes {
+        None => std::future::pending().await,
+        Some(heard) => {
+            let change = heard.recv().await;
+            if change.is_none() {
+                *changes = None;
+            }
+            change
         }
     }
 }

@@ -130,6 +130,6 @@ fn a_file_is_checked_before_anything_is_started() {
     std::fs::write(&path, "name: x\ncompositTools: []\n").unwrap();
     for command in [["vmcp", "validate", "--config"], ["vmcp", "serve", "--config"]] {
         let (_, said, code) = output(&[&command[..], &[path.to_str().unwrap()]].concat());
-        assert!(code == Some(1) && said.contains("group reference is required"), "{code:?} {said}");
+        assert!(code == Some(1) && said.contains("groupRef is required"), "{code:?} {said}");
     }
 }

@@ -92,7 +92,7 @@ impl Speaker<'_> {
         let events = is_event_stream(&response);
         let mut body = response.into_body();
         let message = if events {
-            self.from_events(&mut body, asked.id()).await?
+            self.among_events(&mut body, asked.id()).await?
         } else {
             let text = read(&mut body, MAX_ANSWER).await?;
             match Message::parse(text) {
@@ -112,7 +112,7 @@ impl Speaker<'_> {
         }
     }
 
-    async fn from_events(&self, body: &mut Body, id: Option<&[u8]>) -> Result<Message, NoAnswer> {
+    async fn among_events(&self, body: &mut Body, id: Option<&[u8]>) -> Result<Message, NoAnswer> {
         let (mut decoder, mut events) = (Decoder::new(MAX_ANSWER), Vec::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| NoAnswer::CutOff)?;

@@ -29,29 +29,33 @@ const MAX_NOTICE: usize = 1024 * 1024;
 
 /// Looks after a backend until the hub stops or the backend is taken away. To be run as a task.
 pub(super) async fn follow(hub: Arc<Hub>, member: Arc<Member>) {
-    let stop = hub.tasks.stop_token();
-    let following = async {
-        let (mut pause, mut judged) = (FIRST_PAUSE, None::<Instant>);
-        loop {
-            let begun = Instant::now();
-            let problem = follow_session(&hub, &member).await;
-            tracing::debug!(backend.id = &*member.name, error = %problem, "backend is not there");
-            hub.looked_at(&member);
-            // It is tried more often than it is judged: a restart is no illness.
-            if judged.is_none_or(|judged| judged.elapsed() >= hub.config.probe_every) {
-                judged = Some(Instant::now());
-                hub.saw(&member, seen(&problem));
-            }
-            if begun.elapsed() > LONGEST_PAUSE * 2 {
-                pause = FIRST_PAUSE;
-            }
-            // Not all that went together come back together.
-            sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+    let (mut pause, mut judged) = (FIRST_PAUSE, None::<Instant>);
+    loop {
+        let begun = Instant::now();
+        let Some(problem) = follow_session(&hub, &member).await else { return };
+        tracing::debug!(backend.id = &*member.name, error = %problem, "backend is not there");
+        hub.looked_at(&member);
+        // It is tried more often than it is judged: a restart is no illness.
+        if judged.is_none_or(|judged| judged.elapsed() >= hub.config.probe_every) {
+            judged = Some(Instant::now());
+            hub.saw(&member, seen(&problem));
         }
-    };
+        if begun.elapsed() > LONGEST_PAUSE * 2 {
+            pause = FIRST_PAUSE;
+        }
+        // Not all that went together come back together.
+        tokio::select! {
+            () = sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) => {}
+            () = ended(&hub, &member) => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The hub stops, or the backend is none of its own any more.
+async fn ended(hub: &Hub, member: &Member) {
+    let stop = hub.tasks.stop_token();
     tokio::select! {
-        () = following => {}
         () = stop.cancelled() => {}
         () = member.gone.cancelled() => {}
     }
@@ -64,15 +68,21 @@ fn seen(problem: &NoAnswer) -> Seen {
     }
 }
 
-/// Ends with the session, and says why.
-async fn follow_session(hub: &Hub, member: &Member) -> NoAnswer {
-    let (path, within) = (&*hub.config.path, hub.config.probe_within);
+/// Ends with the session, and says why; `None`: it was told to end.
+async fn follow_session(hub: &Hub, member: &Member) -> Option<NoAnswer> {
+    let path = &*hub.config.path;
     let begun = Instant::now();
-    let own = match OwnSession::begin(member, path, within.max(hub.config.begin_within)).await {
-        Ok(own) => own,
-        Err(problem) => return problem,
+    let own = tokio::select! {
+        own = OwnSession::begin(member, path, hub.config.begin_within) => match own {
+            Ok(own) => own,
+            Err(problem) => return Some(problem),
+        },
+        () = ended(hub, member) => return None,
     };
-    let problem = look_and_listen(hub, member, &own, begun).await;
+    let problem = tokio::select! {
+        problem = look_and_listen(hub, member, &own, begun) => Some(problem),
+        () = ended(hub, member) => None,
+    };
     own.speaker(member, path).end(LAST_WAIT).await;
     problem
 }

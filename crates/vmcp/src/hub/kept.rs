@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proxy::Failure;
 use proxy::session::{
-    Claims, Kept, PartTokens, Pin, Remembered, Session, SessionRecord, StoreUnavailable, Write,
+    Change, Claims, Kept, PartTokens, Pin, Remembered, Session, SessionRecord, StoreUnavailable, Write,
 };
 
 use super::ask::Speaker;
@@ -90,10 +90,7 @@ impl Hub {
         }
         match self.config.store.get(session.id).await {
             Ok(Some(Kept::Lives(record))) => {
-                session.backend.epoch.store(record.claims.epoch, Ordering::Relaxed);
-                for (name, replaced) in session.backend.join(&record.parts) {
-                    self.farewell(session, &name, (*replaced).clone());
-                }
+                self.learn(session, &record);
                 Written::NotOverNewer
             }
             Ok(Some(Kept::Ended)) => {
@@ -184,6 +181,54 @@ impl Hub {
             let (session, version) = (opened.token.as_ref(), Some(&opened.version));
             Speaker { member: &member, path: &path, principal, session, version }.end(FAREWELL).await;
         });
+    }
+
+    /// Another replica has written or ended a session that may be served here too.
+    pub(super) async fn changed_elsewhere(&self, change: Change) {
+        match change {
+            Change::Ended(id) => {
+                if let Some(session) = self.table.end(id) {
+                    session.backend.close_stream();
+                }
+            }
+            Change::Behind(id) => {
+                self.unsaved.lock().insert(id);
+            }
+            Change::Moved(id, epoch) => {
+                let Some(session) = self.table.get(id) else { return };
+                if epoch <= session.backend.epoch.load(Ordering::Relaxed) {
+                    return;
+                }
+                let _keeping = session.backend.keeping.lock().await;
+                if let Ok(Some(Kept::Lives(record))) = self.config.store.get(id).await {
+                    session.backend.remembered.lock().clone_from(&record.remembered);
+                    self.learn(&session, &record);
+                }
+            }
+        }
+    }
+
+    /// What another replica has written.
+    fn learn(&self, session: &Session<Held>, record: &SessionRecord) {
+        session.backend.epoch.store(record.claims.epoch, Ordering::Relaxed);
+        for (name, replaced) in session.backend.join(&record.parts) {
+            self.farewell(session, &name, (*replaced).clone());
+        }
+    }
+
+    /// What was missed of that.
+    pub(super) async fn hear_what_was_missed(&self) {
+        if !self.config.store.is_shared() {
+            return;
+        }
+        let known =
+            |session: &Arc<Session<Held>>| (session.id, session.backend.epoch.load(Ordering::Relaxed));
+        for known in self.table.all().iter().map(known).collect::<Vec<_>>().chunks(1000) {
+            let Ok(changes) = self.config.store.changed(known.to_vec()).await else { return };
+            for change in changes {
+                self.changed_elsewhere(change).await;
+            }
+        }
     }
 
     /// Tells the store which sessions are in use, and what it could not be told before.

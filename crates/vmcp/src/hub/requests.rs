@@ -199,12 +199,12 @@ impl Hub {
         if !member.may_ask() {
             return unavailable(&member, message, "it has failed too often, and is left alone for a while");
         }
-        let text = match &edit {
-            None => message.text().clone(),
-            Some((span, own)) => message.splice(&[(*span, own)]),
-        };
-        let Ok(theirs) = Message::parse(text) else {
-            return unavailable(&member, message, "it has a name that cannot be said to it");
+        let theirs = match &edit {
+            None => message.clone(),
+            Some((span, own)) => match Message::parse(message.splice(&[(*span, own)])) {
+                Ok(theirs) => theirs,
+                Err(_) => return unavailable(&member, message, "it has a name that cannot be said to it"),
+            },
         };
         let in_flight = self.under_way(session, message, &member);
         let (head, client, tls) = (call.request.head, call.client, call.tls);
