@@ -12,6 +12,7 @@ mod build;
 mod chaos;
 mod conformance;
 mod peers;
+mod runtimes;
 mod test;
 mod tidy;
 

@@ -65,13 +65,16 @@ fn once(input: &Path, stamp: &Path, install: impl FnOnce() -> anyhow::Result<()>
 }
 
 /// Programs that npm and PyPI do not have, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("npm", "npm"),
     ("node", "nodejs"),
     ("python3", "python3"),
     ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
     ("ip", "iproute2"),
+    ("dockerd", "docker.io"),
+    ("podman", "podman"),
+    ("busybox", "busybox-static"),
 ];
 
 fn debian_packages() -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::build::{cargo, root, run};
+use crate::runtimes::Runtimes;
 use crate::{chaos, conformance, peers, tidy};
 
 /// Arguments of `cargo xtask test`.
@@ -21,13 +22,18 @@ pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
     step("lints", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
     })?;
+    let runtimes = step("container runtimes", Runtimes::start)?;
     step("tests", || {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut tests = Command::new(cargo);
         tests.args(["test", "--workspace", "--no-fail-fast"]).current_dir(root());
         tests.env("SKEP_TEST_NODE", &peers.node).env("SKEP_TEST_PYTHON", &peers.python);
+        tests
+            .env("SKEP_TEST_DOCKER", runtimes.docker_socket())
+            .env("SKEP_TEST_PODMAN", runtimes.podman_socket());
         run(tests.env("SKEP_TEST_PYTHON_V1", &peers.python_v1))
     })?;
+    drop(runtimes);
     if !args.skip_conformance {
         step("chaos", || chaos::run(&chaos::ChaosArgs::short()))?;
         step("conformance", || conformance::run(&conformance::ConformanceArgs::with_profile("release-dev")))?;

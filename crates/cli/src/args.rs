@@ -7,19 +7,25 @@
 //! | `SKEP_SESSION_KEY_FILE` | `--session-key-file` |
 //! | `SKEP_SESSION_STORE` | `--store` |
 //!
-//! `SKEP_SECRETS_PROVIDER` and `SKEP_SECRET_NAME` stand for no argument (`surroundings`).
+//! `SKEP_SECRETS_PROVIDER`, `SKEP_SECRET_NAME` and `SKEP_DISABLE_ENV_FALLBACK` stand for no argument (`surroundings`). Under
+//! another name of the program (`face`) all of them have another beginning.
 
+mod dress;
 mod mcp;
+mod not_yet;
 mod serve;
 mod vmcp;
 mod workloads;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use telemetry::log::{Format, LogConfig};
+
+use crate::face::{Face, LogLines};
 
 pub(crate) use mcp::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs};
 pub(crate) use serve::{
@@ -28,7 +34,8 @@ pub(crate) use serve::{
 };
 pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs};
 pub(crate) use workloads::{
-    DaemonArgs, DaemonCommand, ExportArgs, ListArgs, ListFormat, LogsArgs, RmArgs, RuntimeArgs,
+    BuildArgs, CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, EventsArgs, ExportArgs, ExportFormat,
+    GroupArgs, GroupCommand, ListArgs, ListFormat, LogsArgs, MigrateArgs, RestartArgs, RmArgs, RuntimeArgs,
     RuntimeCommand, SecretArgs, SecretCommand, StartArgs, StatusArgs, StopArgs, UnitKind, Which,
 };
 
@@ -43,16 +50,31 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Reads the command line of this process; ends it where there is nothing to run.
-    pub(crate) fn of_this_process() -> Self {
-        let matches = Self::command().get_matches();
-        Self::of(&matches).unwrap_or_else(|error| error.exit())
+    /// Reads the command line of this process. Where there is nothing to run, what there is to say is said.
+    ///
+    /// # Errors
+    /// How it ends then.
+    pub(crate) fn of_this_process() -> Result<Self, ExitCode> {
+        let face = Face::of_this_process();
+        let matches = Self::command_of(face).try_get_matches();
+        matches.and_then(|matches| Self::of(&matches)).map_err(|error| {
+            // There is nowhere to complain that the terminal is gone.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(face.misuse) } else { ExitCode::SUCCESS }
+        })
+    }
+
+    /// All there is to say, under this name of the program.
+    pub(crate) fn command_of(face: &'static Face) -> clap::Command {
+        let command = Self::command().mut_subcommand("run", not_yet::added);
+        dress::dressed(command, face)
     }
 
     fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut args = Self::from_arg_matches(matches)?;
         if let (Command::Run(run), Some(matches)) = (&mut args.command, matches.subcommand_matches("run")) {
             run.given = given(matches);
+            run.not_yet = not_yet::asked(matches);
         }
         Ok(args)
     }
@@ -60,7 +82,13 @@ impl Args {
     /// Reads a command line.
     #[cfg(test)]
     pub(crate) fn parse_all(words: &[&str]) -> Result<Self, clap::Error> {
-        Self::of(&Self::command().try_get_matches_from(words)?)
+        Self::parse_as(&crate::face::SKEP, words)
+    }
+
+    /// Reads a command line under this name.
+    #[cfg(test)]
+    pub(crate) fn parse_as(face: &'static Face, words: &[&str]) -> Result<Self, clap::Error> {
+        Self::of(&Self::command_of(face).try_get_matches_from(words)?)
     }
 }
 
@@ -83,8 +111,8 @@ pub(crate) struct LogArgs {
     #[arg(long, global = true)]
     access_log: bool,
     /// How log lines look
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    log_format: LogFormat,
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// A filter in `tracing` syntax that replaces the default one
     #[arg(long, global = true, env = "SKEP_LOG", hide = true)]
     log_filter: Option<String>,
@@ -99,9 +127,11 @@ enum LogFormat {
 impl LogArgs {
     pub(crate) fn config(&self, file: Option<PathBuf>) -> LogConfig {
         LogConfig {
-            format: match self.log_format {
-                LogFormat::Text => Format::Text,
-                LogFormat::Json => Format::Json,
+            format: match (self.log_format, Face::of_this_process().log_lines) {
+                (Some(LogFormat::Json), _) => Format::Json,
+                // What is in a file is read by `logs --proxy`.
+                (None, LogLines::Json) if file.is_none() => Format::Json,
+                _ => Format::Text,
             },
             debug: self.debug,
             access: self.access_log,
@@ -125,17 +155,27 @@ pub(crate) enum Command {
     /// Start servers that are stopped
     Start(StartArgs),
     /// Stop servers and start them again
-    Restart(StartArgs),
+    Restart(RestartArgs),
     /// Stop servers and forget them
     Rm(RmArgs),
     /// Show what a server wrote to its stderr
     Logs(LogsArgs),
+    /// Show what becomes of the servers, as it happens
+    Events(EventsArgs),
     /// Write what a server is run as into a file, for `run --from-config`
     Export(ExportArgs),
     /// Keep secrets that servers need
     Secret(SecretArgs),
+    /// Servers that belong together
+    Group(GroupArgs),
+    /// Take over what ToolHive has kept
+    Migrate(MigrateArgs),
     /// What this machine can hold a server to
     Runtime(RuntimeArgs),
+    /// Write the Dockerfile of an image that a package is run in
+    Build(BuildArgs),
+    /// The packages that are installed
+    Cache(CacheArgs),
     /// The process that owns the servers: see it, stop it, be it
     Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one
@@ -230,6 +270,9 @@ pub(crate) struct CompletionArgs {
 pub(crate) struct VersionArgs {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: OutputFormat,
+    /// The same as `--format json`
+    #[arg(long, hide = true, conflicts_with = "format")]
+    pub(crate) json: bool,
 }
 
 pub(crate) use manager::plan::duration;

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod dirs;
 mod exit;
+mod face;
 mod names;
 mod printer;
 mod signals;
@@ -21,8 +22,12 @@ use printer::Printer;
 
 fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
+    workload::container::dispatch();
     workload::sandbox::dispatch(Some(workload::process::netns::prepare));
-    let args = Args::of_this_process();
+    let args = match Args::of_this_process() {
+        Ok(args) => args,
+        Err(ended) => return ended,
+    };
     let printer = Printer::stdio();
     let outcome = run(args, &printer).unwrap_or_else(|error| {
         printer.error(&error);
@@ -48,9 +53,14 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Restart(args) => commands::lifecycle::restart(&args, printer),
         Command::Rm(args) => commands::lifecycle::remove(&args, printer),
         Command::Logs(args) => commands::logs::run(&args, printer),
+        Command::Events(args) => commands::events::run(&args, printer),
         Command::Export(args) => commands::export::run(&args, printer),
         Command::Secret(args) => commands::secret::run(&args, printer),
+        Command::Group(args) => commands::group::run(&args, printer),
+        Command::Migrate(args) => commands::migrate::run(&args, printer),
         Command::Runtime(args) => commands::runtime::run(&args, printer),
+        Command::Build(args) => commands::build::run(&args, printer),
+        Command::Cache(args) => commands::cache::run(&args, printer),
         Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
         Command::Vmcp(args) => commands::vmcp::run(&args, printer),

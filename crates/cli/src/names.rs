@@ -22,6 +22,12 @@ pub(crate) fn of_command(command: &[String]) -> WorkloadName {
     WorkloadName::derive(launched.map_or(program, package_name))
 }
 
+/// From an image: `ghcr.io/org/server-time:1.2` is `server-time`.
+pub(crate) fn of_image(image: &str) -> WorkloadName {
+    let name = base_name(image.split('@').next().unwrap_or(image));
+    WorkloadName::derive(name.split(':').next().unwrap_or(name))
+}
+
 /// From a URL: the second-to-last label of its host, `mcp.example.com` is `example`.
 pub(crate) fn of_url(url: &Url) -> WorkloadName {
     let Some(url::Host::Domain(host)) = url.host() else {
@@ -69,6 +75,17 @@ mod tests {
         ] {
             let words: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
             assert_eq!(of_command(&words).as_str(), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_called_by_its_last_part() {
+        for (image, expect) in [
+            ("alpine:3", "alpine"),
+            ("localhost:5000/org/server-time", "server-time"),
+            ("ghcr.io/x/y:1@sha256:ab", "y"),
+        ] {
+            assert_eq!(of_image(image).as_str(), expect, "{image}");
         }
     }
 

@@ -5,14 +5,18 @@ use std::io::{self, Write};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
+use crate::face::Face;
+
 /// Both streams.
 #[derive(Debug)]
-pub(crate) struct Printer {}
+pub(crate) struct Printer {
+    face: &'static Face,
+}
 
 impl Printer {
     /// The process's own.
     pub(crate) fn stdio() -> Self {
-        Self {}
+        Self { face: Face::of_this_process() }
     }
 
     /// Data: a text that ends as it ends.
@@ -43,10 +47,10 @@ impl Printer {
         self.data(&table(head, rows))
     }
 
-    /// Talk: a line.
+    /// Talk: a line. Commands in it stand between backticks.
     pub(crate) fn say(&self, text: &str) {
         // There is nowhere to complain that stderr is gone.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", self.face.told(text));
     }
 
     /// An error with what lies behind it.

@@ -1,13 +1,15 @@
 //! What this process hands on to the servers that it runs.
 
+use std::path::Path;
+
 use anyhow::Context;
+use manager::packages::{PackageTools, TOOL_VARIABLES};
 use manager::plan::Surroundings;
-use manager::secrets;
+use manager::secrets::{self, SecretsSettings};
+use workload::container::{Keychain, Runtimes, Sockets};
 
 use crate::dirs;
-
-/// Says who keeps secrets.
-const SECRETS_PROVIDER: &str = "SKEP_SECRETS_PROVIDER";
+use crate::face::Face;
 
 /// Variables that a command gets without being asked to: what programs need to find their way, and no secrets. The last
 /// letters may be left open with `*`.
@@ -54,12 +56,34 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let whole_env = whole_env();
     let env = whole_env.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
     let folders = dirs::folders().ok();
-    let keeper = whole_env.iter().find(|(name, _)| name == SECRETS_PROVIDER);
-    let keeper =
-        keeper.map(|(_, word)| word.parse()).transpose().context(SECRETS_PROVIDER)?.unwrap_or_default();
-    let secrets = folders.as_ref().map(|folders| secrets::provider(keeper, folders, "SKEP", &whole_env));
-    let secrets = secrets.transpose().context(SECRETS_PROVIDER)?;
-    Ok(Surroundings { folders, skep, env, whole_env: None, secrets })
+    let settings = secrets_settings(&whole_env)?;
+    let secrets = folders.as_ref().map(|folders| secrets::provider(settings, folders, &whole_env));
+    let packages = packages(&whole_env);
+    let runtimes = Runtimes { sockets: Sockets::of(&whole_env), keychain: Keychain::of(&whole_env) };
+    Ok(Surroundings { folders, skep, env, whole_env: None, secrets, packages, runtimes })
+}
+
+/// What the user's package managers are told.
+fn packages(whole_env: &[(String, String)]) -> PackageTools {
+    let is_theirs = |(name, _): &&(String, String)| TOOL_VARIABLES.contains(&name.as_str());
+    let home = whole_env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| Path::new(home));
+    let npmrc = home.and_then(|home| std::fs::read_to_string(home.join(".npmrc")).ok());
+    PackageTools {
+        folder: dirs::packages(),
+        env: whole_env.iter().filter(is_theirs).cloned().collect(),
+        npmrc: npmrc.unwrap_or_default(),
+    }
+}
+
+/// What variables say of secrets: `SKEP_SECRETS_PROVIDER` who keeps them, `SKEP_DISABLE_ENV_FALLBACK` that no variable stands
+/// in for one.
+fn secrets_settings(variables: &[(String, String)]) -> anyhow::Result<SecretsSettings> {
+    let face = Face::of_this_process();
+    let said = |variable: &String| variables.iter().find(|(name, _)| name == variable).map(|(_, word)| word);
+    let who = face.variable("SECRETS_PROVIDER");
+    let keeper = said(&who).map(|word| word.parse()).transpose().context(who)?;
+    let fallback = said(&face.variable("DISABLE_ENV_FALLBACK")).is_none_or(|word| word != "true");
+    Ok(SecretsSettings { keeper, prefix: face.variables, fallback })
 }
 
 fn whole_env() -> Vec<(String, String)> {

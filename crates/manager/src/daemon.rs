@@ -10,6 +10,7 @@ pub mod client;
 mod files;
 mod fleet;
 mod folders;
+pub(crate) mod foreign;
 mod site;
 mod view;
 pub mod wire;
@@ -18,6 +19,7 @@ mod workload;
 use std::fs::{File, TryLockError};
 use std::future::IntoFuture;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proxy::listener::Workers;
@@ -25,6 +27,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use folders::Folders;
+pub(crate) use site::remove_tree;
 
 use crate::plan::Surroundings;
 use crate::socket::{self, OwnListener, SocketError, private_folder};
@@ -79,6 +82,10 @@ pub async fn run(
     ::workload::process::raise_open_files();
     let workers = Workers::one_per_core().map_err(DaemonError::Thread)?;
     let site = Site::new(Files::open(&folders)?, around, workers);
+    let (sweeping, swept) = (site.tasks.stop_token(), Arc::clone(&site));
+    site.tasks.spawn("sweep", async move {
+        sweeping.run_until_cancelled(swept.sweep()).await;
+    });
     let fleet = Fleet::take_up(site, stop.clone()).await?;
     let listener = OwnListener::bind(folders.socket())?;
     tracing::info!(socket = %folders.socket().display(), workloads = fleet.count(), "the daemon listens");

@@ -1,4 +1,4 @@
-//! The way to a server that listens in the network of its sandbox: connections are made with sockets from there.
+//! The way to a server that listens in the network of its sandbox or container: connections are made with sockets from there.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};

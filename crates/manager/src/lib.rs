@@ -5,7 +5,9 @@
 //! - [`client`] — an MCP client for people.
 //! - [`vmcp`] — what a virtual MCP's file comes to.
 //! - [`daemon`] — the process that owns many of them.
+//! - [`migrate`] — what ToolHive has kept, taken over.
 //! - [`plan`] — what a RunConfig comes to.
+//! - [`packages`] — servers that are packages, installed where they are run from.
 //! - [`control`] — what a running skep can be asked by whoever started it.
 //!
 //! Everything is handed in as values: no environment, no home directory, no terminal. Files are read where a setting
@@ -21,6 +23,8 @@ pub mod export;
 pub mod headers;
 mod inside;
 pub mod keys;
+pub mod migrate;
+pub mod packages;
 pub mod plan;
 mod process;
 pub mod relay;

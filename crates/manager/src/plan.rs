@@ -2,6 +2,7 @@
 //!
 //! Making a plan reads what it names (ignore files, keys, secrets) and makes the server's home directory; it waits for the disk.
 
+mod image;
 mod isolation;
 mod not_yet;
 
@@ -22,6 +23,7 @@ use proxy::forward::OnLoss;
 use proxy::session::Limits;
 use store::secrets::{ResolveError, SharedProvider};
 use workload::CommandSpec;
+use workload::container::Runtimes;
 use workload::egress::EgressPolicy;
 use workload::process::BadCommand;
 
@@ -31,6 +33,7 @@ pub use isolation::{DEFAULT_PROFILE, IsolationError};
 use crate::daemon::Folders;
 use crate::headers::{self, NotHeaders};
 use crate::keys::KeySource;
+use crate::packages::{self, Launch, PackageError, PackageTools};
 use crate::serve::{Listen, ServeSettings};
 use crate::sessions::StoreSource;
 use crate::target::{HttpTarget, HttpTransport, Target};
@@ -62,6 +65,8 @@ pub mod defaults {
     pub const MAX_BODY: usize = 8 * 1024 * 1024;
     /// How long a client may take to send the head of a request, and then its body.
     pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Where a server in a container is to listen.
+    pub const IMAGE_PORT: u16 = 8080;
     /// How long requests under way may go on when a server is stopped.
     pub const DRAIN: Duration = Duration::from_secs(30);
 }
@@ -79,6 +84,10 @@ pub struct Surroundings {
     pub whole_env: Option<Vec<(String, String)>>,
     /// Where secrets are.
     pub secrets: Option<SharedProvider>,
+    /// Where packages are, and how they are installed.
+    pub packages: PackageTools,
+    /// What runs containers, and as whom images are fetched.
+    pub runtimes: Runtimes,
 }
 
 /// Variables may be secrets.
@@ -94,8 +103,6 @@ impl fmt::Debug for Surroundings {
 pub enum PlanError {
     #[error(transparent)]
     Problems(#[from] Problems),
-    #[error("{0} is an image, and containers are not run by this version: write the command behind --")]
-    Image(String),
     #[error("{}: not in this version; it would be served without", .0.join(", "))]
     NotYet(Vec<String>),
     #[error(
@@ -104,10 +111,24 @@ pub enum PlanError {
     InheritEnv,
     #[error("header_forward.add_headers_from_secret: {0:?} is not the name of a secret")]
     SecretName(String),
-    #[error("isolation {0:?} is not for a command: write process or none")]
+    #[error(
+        "isolation {0:?} is not for a command, which would run without what it needs: give the image that has it, or write process or none"
+    )]
     Isolation(&'static str),
+    #[error(
+        "isolation {0:?} is not for an image: what is in it runs in a container; leave it out, or give a command behind --"
+    )]
+    ImageIsolation(&'static str),
+    #[error(
+        "publish: nothing of a container is published: skep reaches it from inside, and others ask skep; --target-port says where it listens"
+    )]
+    Publish,
+    #[error("there is no home directory, and a container needs a place for its socket: set HOME")]
+    NoScratch,
     #[error(transparent)]
     Isolated(#[from] IsolationError),
+    #[error(transparent)]
+    Package(#[from] PackageError),
     #[error(transparent)]
     Secrets(#[from] ResolveError),
     #[error("there is no place for secrets: {0} cannot be resolved")]
@@ -141,14 +162,7 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`], which names the member that is wrong.
 pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettings, PlanError> {
-    let run = config.checked()?;
-    let not_yet = match &run.source {
-        Source::Image(image) => return Err(PlanError::Image(image.clone())),
-        Source::Remote(_) | Source::Command { .. } => not_yet::asked(config, run.profile.as_ref()),
-    };
-    if !not_yet.is_empty() {
-        return Err(PlanError::NotYet(not_yet));
-    }
+    let run = look(config)?;
     let skep = config.skep.clone().unwrap_or_default();
     let target = target(config, &run, &skep, around)?;
     settings_of(config, run.name, target, around)
@@ -206,6 +220,16 @@ pub(crate) fn settings_of(
         drain: said("skep.drain", &skep.drain)?.unwrap_or(defaults::DRAIN),
         name,
     })
+}
+
+/// Whether a configuration asks for nothing that cannot be had, as far as the text alone says.
+///
+/// # Errors
+/// [`PlanError`], which names what cannot be had.
+pub fn look(config: &RunConfig) -> Result<Run, PlanError> {
+    let run = config.checked()?;
+    let not_yet = not_yet::asked(config, &run);
+    if not_yet.is_empty() { Ok(run) } else { Err(PlanError::NotYet(not_yet)) }
 }
 
 /// `90s`, `1h30m`, `250ms`; `0` is nothing.
@@ -295,18 +319,21 @@ fn target(
         Transport::Sse => HttpTransport::Sse,
         Transport::Stdio | Transport::StreamableHttp => HttpTransport::StreamableHttp,
     };
-    let (program, args) = match &run.source {
-        Source::Image(image) => return Err(PlanError::Image(image.clone())),
+    let placed = match &run.source {
+        Source::Image(image) => image::placed(image, config, run, skep, around)?,
         Source::Remote(url) => {
             let urls = std::iter::once(url.clone()).chain(skep.more_urls.iter().cloned()).collect();
             return Ok(Target::Remote(http(urls, http_transport)?));
         }
-        Source::Command { program, args } => (program, args),
-    };
-    let isolated = match run.isolation {
-        Isolation::None => None,
-        Isolation::Process => Some(isolation::isolated(config, run, skep, around)?),
-        Isolation::Container | Isolation::Pod => return Err(PlanError::Isolation(run.isolation.as_str())),
+        Source::Command { program, args } => {
+            let line = Line { program, args: args.clone(), launch: None };
+            of_command(line, config, run, skep, around)?
+        }
+        Source::Package { package, program, args } => {
+            let launch = packages::launched(config, package, program.as_deref(), around)?;
+            let (program, args) = launch.line(args);
+            of_command(Line { program, args, launch: Some(&launch) }, config, run, skep, around)?
+        }
     };
     let grace = said("skep.grace", &skep.grace)?.unwrap_or(defaults::GRACE);
     if run.transport == Transport::Stdio {
@@ -317,42 +344,81 @@ fn target(
                 max_children: skep.max_processes.map_or(defaults::MAX_PROCESSES, |count| count as usize),
             },
         };
-        let command = command(program, args.clone(), config, run, around)?;
-        let (command, egress) = placed(command, isolated, skep)?;
-        return Ok(Target::Stdio { command, egress, mode, grace });
+        return Ok(Target::Stdio { command: placed.command, egress: placed.egress, mode, grace });
     }
-    let address = server_address(config)?;
-    let (word, path) = match http_transport {
-        HttpTransport::StreamableHttp => ("streamable-http", "/mcp"),
-        HttpTransport::Sse => ("sse", "/sse"),
+    let address = server_address(config, &run.source)?;
+    let path = match http_transport {
+        HttpTransport::StreamableHttp => "/mcp",
+        HttpTransport::Sse => "/sse",
     };
     let path = if skep.target_path.is_empty() { path } else { &skep.target_path };
-    let mut args = args.clone();
-    if program == OWN_PROGRAM {
-        args.push(format!("--http={address}"));
+    Ok(Target::Server {
+        command: placed.command,
+        egress: placed.egress,
+        http: http(vec![format!("http://{address}{path}")], http_transport)?,
+        grace,
+    })
+}
+
+/// A command at the place where it runs.
+struct Placed {
+    command: CommandSpec,
+    /// What it may reach, where whoever starts it has to see to that.
+    egress: Option<EgressPolicy>,
+}
+
+/// What is executed.
+struct Line<'a> {
+    program: &'a str,
+    args: Vec<String>,
+    /// Of a package.
+    launch: Option<&'a Launch>,
+}
+
+fn of_command(
+    Line { program, mut args, launch }: Line<'_>,
+    config: &RunConfig,
+    run: &Run,
+    skep: &SkepConfig,
+    around: &Surroundings,
+) -> Result<Placed, PlanError> {
+    let isolated = match run.isolation {
+        Isolation::None => None,
+        Isolation::Process => Some(isolation::isolated(config, run, skep, around, launch)?),
+        Isolation::Container | Isolation::Pod => return Err(PlanError::Isolation(run.isolation.as_str())),
+    };
+    if program == OWN_PROGRAM && run.transport != Transport::Stdio {
+        args.push(format!("--http={}", server_address(config, &run.source)?));
     }
+    let command = command(program, args, config, run, around)?;
+    let command = command.with_env(told(config, run)?)?;
+    placed(command, isolated, skep)
+}
+
+/// What a server that serves HTTP is told of where to.
+fn told(config: &RunConfig, run: &Run) -> Result<Vec<(String, String)>, PlanError> {
+    let word = match run.transport {
+        Transport::Stdio => return Ok(Vec::new()),
+        Transport::Sse => "sse",
+        Transport::StreamableHttp => "streamable-http",
+    };
+    let address = server_address(config, &run.source)?;
     let told = [
         ("MCP_TRANSPORT", word.to_owned()),
         ("MCP_HOST", address.ip().to_string()),
         ("MCP_PORT", address.port().to_string()),
         ("FASTMCP_PORT", address.port().to_string()),
     ];
-    let command = command(program, args, config, run, around)?
-        .with_env(told.map(|(name, value)| (name.to_owned(), value)))?;
-    let (command, egress) = placed(command, isolated, skep)?;
-    Ok(Target::Server {
-        command,
-        egress,
-        http: http(vec![format!("http://{address}{path}")], http_transport)?,
-        grace,
-    })
+    Ok(told.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 /// Where a command that serves HTTP listens.
-fn server_address(config: &RunConfig) -> Result<std::net::SocketAddr, PlanError> {
+fn server_address(config: &RunConfig, source: &Source) -> Result<std::net::SocketAddr, PlanError> {
     let host = if config.target_host.is_empty() { defaults::HOST } else { &config.target_host };
     let host = host.parse().map_err(|_| PlanError::TargetHost(host.to_owned()))?;
     match config.target_port {
+        // It is told so, and nobody else is in its network.
+        0 if matches!(source, Source::Image(_)) => Ok(std::net::SocketAddr::new(host, defaults::IMAGE_PORT)),
         0 => Err(PlanError::TargetPort),
         port => Ok(std::net::SocketAddr::new(host, port)),
     }
@@ -377,9 +443,23 @@ fn command(
     };
     let search_path = skep.map(|skep| skep.search_path.clone()).filter(|path| !path.is_empty());
     let found_by = search_path.map(|path| ("PATH".to_owned(), path));
+    let of_package = match &run.source {
+        Source::Package { .. } => packages::runtime_env(config)?,
+        _ => Vec::new(),
+    };
+    let command =
+        command.with_clear_env().with_env(handed_on.iter().cloned().chain(found_by).chain(of_package))?;
+    Ok(command.with_env(said_env(config, run, around)?)?)
+}
+
+/// What the configuration says, then secrets.
+fn said_env(
+    config: &RunConfig,
+    run: &Run,
+    around: &Surroundings,
+) -> Result<Vec<(String, String)>, PlanError> {
     let said = config.env_vars.iter().map(|(name, value)| (name.clone(), value.clone()));
-    let command = command.with_clear_env().with_env(handed_on.iter().cloned().chain(found_by).chain(said))?;
-    Ok(command.with_env(secrets(&run.secrets, around)?)?)
+    Ok(said.chain(secrets(&run.secrets, around)?).collect())
 }
 
 /// The headers that are sent with every request: those in clear, then those that are secrets.
@@ -406,23 +486,20 @@ fn secrets(refs: &[SecretRef], around: &Surroundings) -> Result<Vec<(String, Str
 }
 
 /// The command where it runs: in its sandbox, or in a directory of this machine.
-fn placed(
-    command: CommandSpec,
-    isolated: Option<Isolated>,
-    skep: &SkepConfig,
-) -> Result<(CommandSpec, Option<EgressPolicy>), PlanError> {
+fn placed(command: CommandSpec, isolated: Option<Isolated>, skep: &SkepConfig) -> Result<Placed, PlanError> {
     let (sandbox, egress, cwd) = match isolated {
-        Some(Isolated { sandbox, egress, cwd }) => (Some(sandbox), egress, cwd),
+        Some(Isolated { sandbox, egress, cwd, .. }) => (Some(sandbox), egress, cwd),
         None => (None, None, Some(PathBuf::from(&skep.cwd)).filter(|cwd| !cwd.as_os_str().is_empty())),
     };
     let command = match cwd {
         Some(cwd) => command.with_cwd(cwd)?,
         None => command,
     };
-    Ok(match sandbox {
-        Some(sandbox) => (command.with_sandbox(sandbox), egress),
-        None => (command, None),
-    })
+    let command = match sandbox {
+        Some(sandbox) => command.with_sandbox(sandbox),
+        None => command,
+    };
+    Ok(Placed { command, egress })
 }
 
 #[cfg(test)]
@@ -430,7 +507,7 @@ mod tests {
     use model::Document;
 
     use super::*;
-    use crate::secrets::SecretsKeeper;
+    use crate::secrets::{SecretsKeeper, SecretsSettings};
 
     fn around() -> Surroundings {
         let folder = std::path::Path::new("/nowhere");
@@ -441,14 +518,17 @@ mod tests {
             config: folder.join("config"),
         };
         let variables = [("SKEP_SECRET_token".to_owned(), "hunter2".to_owned())];
-        let secrets =
-            crate::secrets::provider(SecretsKeeper::Environment, &folders, "SKEP", &variables).unwrap();
+        let settings =
+            SecretsSettings { keeper: Some(SecretsKeeper::Environment), prefix: "SKEP", fallback: true };
+        let secrets = crate::secrets::provider(settings, &folders, &variables);
         Surroundings {
             folders: None,
             skep: "/skep".into(),
             env: Vec::new(),
             whole_env: None,
             secrets: Some(secrets),
+            packages: PackageTools::default(),
+            runtimes: Default::default(),
         }
     }
 

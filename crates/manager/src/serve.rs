@@ -193,6 +193,8 @@ impl Serving {
         };
         let metrics_address = diagnostics.as_ref().map(Listener::address);
         let (tasks, processes) = (Tasks::new(), Tasks::new());
+        // Whether it fails or nobody waits for it any more: nothing of it goes on.
+        let undo = [&tasks, &processes].map(|tasks| tasks.stop_token().drop_guard());
         let paths = Paths { prefix: settings.endpoint_prefix.clone(), ..Paths::default() };
         let made = route::Making {
             settings: &settings,
@@ -203,14 +205,8 @@ impl Serving {
             processes: &processes,
             store: None,
         };
-        let route = match made.route().await {
-            Ok(route) => route,
-            Err(error) => {
-                tasks.stop();
-                processes.stop();
-                return Err(error);
-            }
-        };
+        let route = made.route().await?;
+        undo.into_iter().for_each(|guard| drop(guard.disarm()));
         route.register(&metrics);
         if let Some(folder) = &settings.control {
             match Control::bind(folder, settings.name.as_str()) {
@@ -321,6 +317,12 @@ impl Serving {
         self.route.is_usable()
     }
 
+    /// Whether it is not there yet because its image is being fetched.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.route.is_fetching()
+    }
+
     /// Takes no more connections, lets requests under way end, stops what runs.
     pub async fn stop(self) -> Stopped {
         self.stop_within(None).await
@@ -356,6 +358,7 @@ impl Serving {
             (serving.await, stopping.await)
         };
         cutting.abort();
+        route.end_container().await;
         tasks.wait(LAST_WAIT).await;
         Stopped { cut_connections, left_processes }
     }

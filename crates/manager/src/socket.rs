@@ -119,6 +119,35 @@ pub(crate) async fn connect(path: &Path) -> Result<Option<UnixStream>, SocketErr
     Ok(Some(stream))
 }
 
+/// One request over a socket, and the answer piece by piece for as long as it goes on and is taken. `None`: nobody listens there.
+///
+/// # Errors
+/// [`SocketError`].
+pub(crate) async fn follow(
+    path: &Path,
+    request: Request<Full<Bytes>>,
+    mut takes: impl FnMut(&[u8]) -> bool,
+) -> Result<Option<StatusCode>, SocketError> {
+    let Some(stream) = connect(path).await? else { return Ok(None) };
+    let following = async {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let answered = async {
+            let (head, mut body) = sender.send_request(request).await?.into_parts();
+            while let Some(frame) = body.frame().await {
+                if frame?.data_ref().is_some_and(|piece| !takes(piece)) {
+                    break;
+                }
+            }
+            Ok::<_, hyper::Error>(head.status)
+        };
+        tokio::select! {
+            answered = answered => answered,
+            ended = connection => ended.map(|()| StatusCode::OK),
+        }
+    };
+    following.await.map(Some).map_err(|_| SocketError::Ended { path: path.to_owned() })
+}
+
 /// One request over a socket, and the whole answer, within this time. `None`: nobody listens there.
 ///
 /// # Errors

@@ -77,6 +77,25 @@ impl Group {
     pub fn new(name: &GroupName) -> Self {
         Self { name: name.as_str().to_owned(), ..Self::default() }
     }
+
+    /// Takes what another one has and this one has not. Whether that is anything.
+    pub fn absorb(&mut self, other: &Self) -> bool {
+        let pairs = [
+            (&mut self.registered_clients, &other.registered_clients),
+            (&mut self.skills, &other.skills),
+            (&mut self.plugins, &other.plugins),
+        ];
+        let mut gained = false;
+        for (ours, theirs) in pairs {
+            for text in theirs {
+                if !ours.contains(text) {
+                    ours.push(text.clone());
+                    gained = true;
+                }
+            }
+        }
+        gained
+    }
 }
 
 impl Document for Group {
@@ -104,6 +123,18 @@ mod tests {
             assert!(GroupName::new(bad).is_err(), "{bad}");
         }
         assert!(GroupName::default().is_default());
+    }
+
+    #[test]
+    fn a_group_takes_what_it_has_not() {
+        let group = |text: &str| Group::parse(text).unwrap();
+        let mut ours = group(r#"{"name":"a","registered_clients":["x"]}"#);
+        let theirs = group(r#"{"name":"a","registered_clients":["y","x"],"skills":["s"]}"#);
+        assert!(ours.absorb(&theirs) && !ours.absorb(&theirs));
+        assert_eq!(
+            (&*ours.registered_clients, &*ours.skills),
+            (&["x".to_owned(), "y".to_owned()][..], &["s".to_owned()][..])
+        );
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub enum SecretError {
     NotOpened { path: String },
     #[error("the secrets in {path} cannot be used: {reason}")]
     Unusable { path: String, reason: &'static str },
+    #[error("who keeps secrets cannot be said: {0}")]
+    Keeper(String),
     #[error("{program} did not give the secret: {reason}")]
     Program { program: String, reason: String },
 }

@@ -105,6 +105,17 @@ impl Statuses {
         })
     }
 
+    /// Keeps a record as it is, in the place of any that is there: of a workload that is only being made.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn adopt(&self, name: &WorkloadName, record: &StatusRecord) -> Result<(), StateError> {
+        match self.0.create(name, record) {
+            Err(StateError::Exists { .. }) => self.0.change(name, |there| *there = record.clone()).map(drop),
+            created => created.map(drop),
+        }
+    }
+
     /// Says which process serves a workload; 0 for none.
     ///
     /// # Errors

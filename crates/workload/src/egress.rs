@@ -17,6 +17,7 @@ mod host_name;
 mod name_server;
 mod name_table;
 mod outside;
+mod pace;
 mod policy;
 mod relay;
 mod reserved;
@@ -40,6 +41,7 @@ use audit::Audit;
 use gate::Gate;
 use name_server::NameServer;
 use name_table::NameTable;
+use pace::Pace;
 
 /// What is to be known of a workload to serve it.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub struct EgressSettings {
 pub struct EgressLimits {
     /// Connections at a time; one more is reset.
     pub connections: usize,
+    /// Connections and questions for names in a second, and so many more at once. What is beyond that waits.
+    pub per_second: u32,
     /// How long looking up and connecting may take together.
     pub connect: Duration,
     /// A connection on which nothing moves for this long is reset, at the latest after twice as long.
@@ -65,7 +69,12 @@ pub struct EgressLimits {
 
 impl Default for EgressLimits {
     fn default() -> Self {
-        Self { connections: 512, connect: Duration::from_secs(10), idle: Duration::from_secs(60 * 60) }
+        Self {
+            connections: 512,
+            per_second: 500,
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(60 * 60),
+        }
     }
 }
 
@@ -92,6 +101,7 @@ impl Egress {
         let EgressSettings { workload, policy, limits } = settings;
         let audit = Arc::new(Audit::new(workload));
         let (policy, names) = (Arc::new(policy), NameTable::new());
+        let pace = Arc::new(Pace::new(limits.per_second, limits.per_second));
         let dns_udp = tokio::net::UdpSocket::from_std(adopt::<UdpSocket>(sockets.dns_udp)?)?;
         let dns_tcp = tokio::net::TcpListener::from_std(adopt::<TcpListener>(sockets.dns_tcp)?)?;
         let tcp = tokio::net::TcpListener::from_std(adopt::<TcpListener>(sockets.tcp)?)?;
@@ -99,8 +109,9 @@ impl Egress {
             policy: Arc::clone(&policy),
             names: names.clone(),
             audit: Arc::clone(&audit),
+            pace: Arc::clone(&pace),
         });
-        let gate = Arc::new(Gate { policy, names, audit: Arc::clone(&audit), limits, outside });
+        let gate = Arc::new(Gate { policy, names, audit: Arc::clone(&audit), limits, pace, outside });
         tasks.spawn("egress dns", Arc::clone(&name_server).serve_udp(dns_udp, tasks.clone()));
         tasks.spawn("egress dns over tcp", name_server.serve_tcp(dns_tcp, tasks.clone()));
         tasks.spawn("egress gate", gate.serve(tcp, tasks.clone()));

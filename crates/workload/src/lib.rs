@@ -3,6 +3,7 @@
 //!
 //! - [`process`] — one run of a command: spawn, stop, wait; its whole process group is the unit.
 //! - [`sandbox`] — what a run may see, reach and use, where that is less than skep itself may (Linux).
+//! - [`container`] — a container of Docker or Podman as the place where a command runs (Linux).
 //! - [`memory`] — how much of it process groups use.
 //! - [`log`] — the last lines it wrote.
 //! - [`supervisor`] — one command kept running, for servers that serve HTTP themselves.
@@ -14,7 +15,11 @@
 
 pub mod backoff;
 #[cfg(target_os = "linux")]
+pub mod container;
+#[cfg(target_os = "linux")]
 pub mod egress;
+#[cfg(target_os = "linux")]
+mod line;
 pub mod log;
 pub mod memory;
 pub mod process;

@@ -35,6 +35,7 @@ pub struct LogTail {
 struct Kept {
     lines: VecDeque<String>,
     file: Option<LogFile>,
+    is_quiet: bool,
 }
 
 impl LogTail {
@@ -42,6 +43,13 @@ impl LogTail {
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), kept: Arc::default() }
+    }
+
+    /// The same, whose lines are no events: for a command that is of interest only where it fails.
+    #[must_use]
+    pub fn quiet(name: &str) -> Self {
+        let kept = Kept { is_quiet: true, ..Kept::default() };
+        Self { name: name.into(), kept: Arc::new(Mutex::new(kept)) }
     }
 
     /// Has each further line written to this file too.
@@ -62,9 +70,17 @@ impl LogTail {
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 
+    /// Adds a line of skep's own.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn note(&self, line: &str) {
+        self.push(format!("[skep] {line}"));
+    }
+
     fn push(&self, line: String) {
-        tracing::info!(target: "workload::log", { workload.name = self.name(), log.line = line }, "workload wrote");
-        let Kept { lines, file } = &mut *self.kept.lock();
+        let Kept { lines, file, is_quiet } = &mut *self.kept.lock();
+        if !*is_quiet {
+            tracing::info!(target: "workload::log", { workload.name = self.name(), log.line = line }, "workload wrote");
+        }
         if let Some(file) = file {
             file.write(SystemTime::now(), &line);
         }

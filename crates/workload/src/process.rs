@@ -6,7 +6,8 @@
 //! the default SIGPIPE. `docs/lifetime-of-a-workload.md` tells the story in order.
 //!
 //! A command with a sandbox ([`crate::sandbox`]) is started through a helper that takes its place as the leader of the
-//! group and ends as the command does; nothing else differs for whoever holds the [`Process`].
+//! group and ends as the command does; nothing else differs for whoever holds the [`Process`]. Nor does it for a command
+//! in a container, which is started there by pid 1 ([`crate::container`]).
 //!
 //! Absent on purpose: framing, restarts ([`crate::supervisor`]).
 
@@ -20,6 +21,7 @@ mod driver;
 mod exit;
 mod group;
 mod ladder;
+mod leader;
 pub(crate) mod os;
 mod spawn_error;
 mod spawner;
@@ -151,20 +153,20 @@ impl Process {
     }
 
     /// The sockets of its network namespace that have to be served, once: with [`crate::sandbox::Network::Egress`] and
-    /// if nobody has taken them yet.
+    /// if nobody has taken them yet. A container serves its own.
     #[must_use]
     pub fn take_network(&mut self) -> Option<NetworkSockets> {
-        self.confined.as_mut().and_then(|confined| confined.network.take())
+        self.confined.as_mut().and_then(Confined::take_network)
     }
 
-    /// A new TCP socket that is inside the sandbox's network, not connected: the way to a server that listens there.
+    /// A new TCP socket that is inside the network of its sandbox or container, not connected: the way to a server that listens there.
     ///
     /// # Errors
     /// When there is no sandbox, or it has ended.
     pub async fn socket_inside(&self) -> io::Result<OwnedFd> {
         match &self.confined {
             Some(confined) => confined.socket().await,
-            None => Err(io::Error::new(io::ErrorKind::Unsupported, "the process has no sandbox")),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "the process has no network of its own")),
         }
     }
 
@@ -181,9 +183,13 @@ impl Process {
     }
 }
 
-/// Starts it, in its sandbox if it has one.
+/// Starts it, in its sandbox or container if it has one.
 async fn start(spec: &CommandSpec, wiring: Wiring, log: &LogTail) -> Result<spawner::Started, SpawnError> {
     let explain = |error| SpawnError::explain(spec, error);
+    #[cfg(target_os = "linux")]
+    if let Some(container) = spec.container() {
+        return confined::start_inside(spec, container, wiring, log).await;
+    }
     let Some(sandbox) = spec.sandbox() else {
         return order(spec.to_command(), None, wiring, log).await.map_err(explain);
     };

@@ -18,15 +18,15 @@
 
 mod check;
 #[cfg(target_os = "linux")]
-mod helper;
+pub(crate) mod helper;
 #[cfg(target_os = "linux")]
-mod hiding;
+pub(crate) mod hiding;
 #[cfg(target_os = "linux")]
 mod installation;
 mod network;
 mod overlap;
 #[cfg(target_os = "linux")]
-mod plan;
+pub(crate) mod plan;
 #[cfg(target_os = "linux")]
 mod report;
 #[cfg(target_os = "linux")]
@@ -127,7 +127,7 @@ pub struct SandboxConfig {
 /// A sandbox that can be built as far as can be known beforehand. Its paths of the host are without links: whatever
 /// somebody puts in their place later is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sandbox(SandboxConfig);
+pub struct Sandbox(pub(crate) SandboxConfig);
 
 /// Everything that is wrong with a [`SandboxConfig`].
 #[derive(Debug, thiserror::Error)]
@@ -234,6 +234,12 @@ pub fn set_helper(program: PathBuf) {
 }
 
 static HELPER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+
+/// The helper's program file, where it is not this one's.
+#[cfg(target_os = "linux")]
+pub(crate) fn helper_program() -> Option<&'static Path> {
+    HELPER.get().map(PathBuf::as_path)
+}
 
 /// The helper, without arguments and environment. By default the very file that runs here, even if another one, of
 /// another version, has taken its place by now.

@@ -25,8 +25,8 @@ pub(crate) enum McpCommand {
 /// Which server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct McpServerArgs {
-    /// The server's URL
-    #[arg(long, value_name = "URL")]
+    /// The server's URL, or the name of one that the daemon runs
+    #[arg(long, value_name = "URL|NAME")]
     pub(crate) server: String,
     /// How to speak to it
     #[arg(long, default_value = "auto", value_name = "auto|sse|streamable-http")]

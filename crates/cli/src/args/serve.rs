@@ -120,6 +120,8 @@ pub(crate) struct IsolationArgs {
 pub(crate) enum IsolationLevel {
     /// A sandbox of this machine's kernel: it sees and reaches what its profile says
     Process,
+    /// A container, which an image runs in
+    Container,
     /// None: it has your own rights
     None,
 }
@@ -171,19 +173,29 @@ pub(crate) enum ProxyMode {
 /// Arguments of `skep run`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  skep run example\n  skep run -- npx -y @modelcontextprotocol/server-everything stdio\n  skep run --name docs https://mcp.example.com/mcp\n  skep run --transport streamable-http --target-port 3001 -- node server.js\n  skep run --foreground example"
+    after_help = "Examples:\n  skep run example\n  skep run npx://@modelcontextprotocol/server-everything -- stdio\n  skep run -- ./my-server --stdio\n  skep run --name docs https://mcp.example.com/mcp\n  skep run --transport streamable-http --target-port 3001 -- node server.js\n  skep run --foreground example"
 )]
 pub(crate) struct RunArgs {
     /// The arguments that were given, by their fields.
     #[arg(skip)]
     pub(crate) given: Vec<String>,
-    /// `example`, or the URL of a server that runs elsewhere
+    /// Flags that were given and are not there.
+    #[arg(skip)]
+    pub(crate) not_yet: Vec<String>,
+    /// `example`, a package (npx://NAME[@VERSION], uvx://NAME[@VERSION], go://MODULE[@VERSION], go://./FOLDER), or the URL
+    /// of a server that runs elsewhere
     #[arg(value_name = "NAME|URL", required_unless_present_any = ["command", "from_config"])]
     pub(crate) server: Option<String>,
-    /// A command that is an MCP server, with its arguments; for `example`, more arguments of it
+    /// A command that is an MCP server, with its arguments; for `example` and packages, the server's arguments
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
-    /// What the server is called; default: made of the command or URL
+    /// Which program of a package is the server; default: its only one, or the one of its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) program: Option<String>,
+    /// Install this requirement with a uvx:// package (repeatable)
+    #[arg(long, value_name = "REQUIREMENT")]
+    pub(crate) build_with: Vec<String>,
+    /// What the server is called; default: made of the command, package or URL
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// How the server is spoken to; default: stdio for a command, streamable-http for a URL
@@ -210,6 +222,9 @@ pub(crate) struct RunArgs {
     /// A file of NAME=VALUE lines
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
+    /// A directory of such files; hidden ones are passed over
+    #[arg(long, value_name = "DIR")]
+    pub(crate) env_file_dir: Option<PathBuf>,
     /// Pass on skep's whole environment, not only the variables that hold no secrets
     #[arg(long)]
     pub(crate) inherit_env: bool,

@@ -66,11 +66,75 @@ pub(crate) struct StopArgs {
     pub(crate) timeout: Option<u64>,
 }
 
-/// Arguments of `skep start` and `skep restart`.
+/// Arguments of `skep restart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Of a package, look up anew which version is meant, install it, and start that
+    #[arg(long, conflicts_with = "foreground")]
+    pub(crate) refresh: bool,
+    /// Serve one from here, not by the daemon, until it is told to stop; it is stopped then
+    #[arg(short, long, conflicts_with_all = ["all", "group"])]
+    pub(crate) foreground: bool,
+}
+
+/// Arguments of `skep build`.
+#[derive(Debug, clap::Args)]
+#[group(id = "where", args = ["output", "dry_run"], required = true)]
+pub(crate) struct BuildArgs {
+    /// npx://NAME@VERSION, uvx://NAME@VERSION, go://MODULE@VERSION or go://./FOLDER
+    #[arg(value_name = "PACKAGE")]
+    pub(crate) package: String,
+    /// What the server is always given
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+    /// Write the Dockerfile here
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the Dockerfile
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Which program of the package is the server; default: the one of its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) program: Option<String>,
+    /// Install this requirement with a uvx:// package (repeatable)
+    #[arg(long, value_name = "REQUIREMENT")]
+    pub(crate) build_with: Vec<String>,
+    /// The image that it is built on, and for npx and uvx run on
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) runtime_image: Option<String>,
+    /// A package of the system that building needs (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime_add_package: Vec<String>,
+}
+
+/// Arguments of `skep cache`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List the packages that are installed, and which servers are run from them
+    List {
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Remove those that no server needs
+    Prune,
+}
+
+/// Arguments of `skep start`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     #[command(flatten)]
     pub(crate) which: Which,
+    /// Serve one from here, not by the daemon, until it is told to stop; it is stopped then
+    #[arg(short, long, conflicts_with_all = ["all", "group"])]
+    pub(crate) foreground: bool,
 }
 
 /// Arguments of `skep rm`.
@@ -102,12 +166,30 @@ pub(crate) struct LogsArgs {
     pub(crate) timestamps: bool,
 }
 
+/// Arguments of `skep events`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventsArgs {
+    /// How each change is shown
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+}
+
 /// Arguments of `skep export`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     pub(crate) name: String,
     /// The file; what is there is replaced
     pub(crate) path: PathBuf,
+    /// What is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: ExportFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A RunConfig
+    #[default]
+    Json,
 }
 
 /// Arguments of `skep daemon`.
@@ -162,6 +244,62 @@ pub(crate) enum SecretCommand {
     Delete { name: String },
     /// List the names of the secrets
     List,
+    /// Say who keeps secrets, and how they are opened
+    Setup {
+        /// encrypted, environment, 1password or systemd; without it you are asked
+        #[arg(long, value_name = "KEEPER")]
+        provider: Option<String>,
+        /// A file with the password of encrypted secrets that are there already; `-` is stdin
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Say who keeps secrets: encrypted, environment, 1password or systemd
+    Provider {
+        #[arg(value_name = "KEEPER")]
+        name: String,
+    },
+}
+
+/// Arguments of `skep group`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GroupArgs {
+    #[command(subcommand)]
+    pub(crate) command: GroupCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// Make a group, for `run --group`
+    Create { name: String },
+    /// List the groups
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a group; its servers go on in the group `default`
+    Rm {
+        name: String,
+        /// Remove its servers too
+        #[arg(long)]
+        with_workloads: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Arguments of `skep migrate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrateArgs {
+    /// The home directory of whoever ran ToolHive; default: yours
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// Do it; without this it is only told what would be done
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// A file with the password of ToolHive's encrypted secrets; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
 }
 
 /// Arguments of `skep runtime`.

@@ -85,6 +85,7 @@ pub(super) fn isolation(config: &mut RunConfig, args: &IsolationArgs) -> anyhow:
     config.isolate_network = args.isolate_network;
     let level = args.isolation.map(|level| match level {
         IsolationLevel::Process => Isolation::Process,
+        IsolationLevel::Container => Isolation::Container,
         IsolationLevel::None => Isolation::None,
     });
     config.skep_mut().isolation = level.map(|level| level.as_str().to_owned()).unwrap_or_default();

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{DaemonArgs, DaemonCommand, OutputFormat, UnitKind};
 use crate::dirs;
 use crate::exit::Outcome;
+use crate::face::Face;
 use crate::printer::Printer;
 use crate::signals::StopSignals;
 use crate::surroundings;
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &DaemonArgs, printer: &Printer) -> anyhow::Result<Outcom
         DaemonCommand::Stop => stop(printer),
         DaemonCommand::Unit { kind } => {
             let skep = std::env::current_exe().context("skep cannot find its own program file")?;
-            printer.data(&unit(kind, &skep.display().to_string()))?;
+            printer.data(&unit(kind, &skep.display().to_string(), Face::of_this_process().command))?;
             Ok(Outcome::Done)
         }
     }
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &DaemonArgs, printer: &Printer) -> anyhow::Result<Outcom
 pub(super) fn ask<T>(question: impl AsyncFnOnce(DaemonClient) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let folders = dirs::folders()?;
     let program = std::env::current_exe().context("skep cannot find its own program file")?;
-    let launch = Launch { program, args: BE_IT };
+    let launch = Launch { program, name: Face::of_this_process().command, args: BE_IT };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { question(DaemonClient::started(folders, launch).await?).await })
 }
@@ -101,24 +102,26 @@ fn stop(printer: &Printer) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A file for a service manager.
-fn unit(kind: UnitKind, skep: &str) -> String {
+/// A file for a service manager. The program is started by its name here, which says whose folders are used.
+fn unit(kind: UnitKind, program: &str, name: &str) -> String {
     match kind {
         UnitKind::Systemd => format!(
-            "# Save as ~/.config/systemd/user/skep.service, then: systemctl --user enable --now skep\n\
-             [Unit]\nDescription=skep: MCP servers\nAfter=network.target\n\n\
-             [Service]\nExecStart={} daemon run\nRestart=on-failure\nKillMode=mixed\nTimeoutStopSec=90\n\n\
+            "# Save as ~/.config/systemd/user/{name}.service, then: systemctl --user enable --now {name}\n\
+             [Unit]\nDescription={name}: MCP servers\nAfter=network.target\n\n\
+             [Service]\nExecStart={} {name} daemon run\nRestart=on-failure\nKillMode=mixed\nTimeoutStopSec=90\n\n\
              [Install]\nWantedBy=default.target\n",
-            systemd_word(skep)
+            // What the `@` says: the next word is the name.
+            systemd_word(&format!("@{program}"))
         ),
         UnitKind::Launchd => format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <!-- Save as ~/Library/LaunchAgents/dev.skep.daemon.plist, then: launchctl load -w FILE -->\n\
-             <plist version=\"1.0\">\n<dict>\n  <key>Label</key><string>dev.skep.daemon</string>\n  \
-             <key>ProgramArguments</key>\n  <array><string>{}</string><string>daemon</string><string>run</string></array>\n  \
+             <!-- Save as ~/Library/LaunchAgents/dev.skep.{name}.plist, then: launchctl load -w FILE -->\n\
+             <plist version=\"1.0\">\n<dict>\n  <key>Label</key><string>dev.skep.{name}</string>\n  \
+             <key>Program</key><string>{}</string>\n  <key>ProgramArguments</key>\n  \
+             <array><string>{name}</string><string>daemon</string><string>run</string></array>\n  \
              <key>RunAtLoad</key><true/>\n  <key>KeepAlive</key><dict><key>SuccessfulExit</key><false/></dict>\n\
              </dict>\n</plist>\n",
-            xml_text(skep)
+            xml_text(program)
         ),
     }
 }
@@ -139,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_path_is_escaped_for_whoever_reads_it() {
-        let unit_of = |kind| unit(kind, "/o p/a&b$c%\"d");
-        assert!(unit_of(UnitKind::Systemd).contains("\nExecStart=\"/o p/a&b$$c%%\\\"d\" daemon run\n"));
+        let unit_of = |kind| unit(kind, "/o p/a&b$c%\"d", "thv");
+        assert!(unit_of(UnitKind::Systemd).contains("\nExecStart=\"@/o p/a&b$$c%%\\\"d\" thv daemon run\n"));
         assert!(unit_of(UnitKind::Launchd).contains("<string>/o p/a&amp;b$c%\"d</string>"));
     }
 }

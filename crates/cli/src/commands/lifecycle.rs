@@ -8,9 +8,10 @@ use manager::daemon::client::{AskError, DaemonClient};
 use manager::daemon::wire::{ProblemKind, WorkloadView};
 use model::workload::Status;
 
-use super::daemon;
-use crate::args::{RmArgs, StartArgs, StopArgs, Which};
+use super::{daemon, foreground};
+use crate::args::{RestartArgs, RmArgs, StartArgs, StopArgs, Which};
 use crate::exit::Outcome;
+use crate::face::{Face, StopOfNone};
 use crate::printer::Printer;
 
 pub(crate) fn stop(args: &StopArgs, printer: &Printer) -> anyhow::Result<Outcome> {
@@ -18,7 +19,7 @@ pub(crate) fn stop(args: &StopArgs, printer: &Printer) -> anyhow::Result<Outcome
         let running = |view: &WorkloadView| view.status != Status::Stopped;
         let names = chosen(&daemon, &args.which, running).await?;
         if names.is_empty() {
-            printer.say("No running workloads to stop");
+            printer.data("No running workloads to stop\n")?;
             return Ok(Outcome::Done);
         }
         let timeout = args.timeout.map(Duration::from_secs);
@@ -26,11 +27,22 @@ pub(crate) fn stop(args: &StopArgs, printer: &Printer) -> anyhow::Result<Outcome
             let daemon = daemon.clone();
             async move { daemon.stop_workload(&name, timeout).await.map(|_| ()) }
         });
-        Ok(told(done.await, "stopped", printer))
+        let mut done = done.await;
+        if Face::of_this_process().stop_of_none == StopOfNone::Remark {
+            let before = done.len();
+            done.retain(|(_, result)| !result.as_ref().is_err_and(is_not_found));
+            if done.len() < before {
+                printer.say("one or more workloads are not running");
+            }
+        }
+        Ok(told(done, "stopped", printer))
     })
 }
 
 pub(crate) fn start(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    if args.foreground {
+        return foreground::start(&args.which.names, printer);
+    }
     daemon::ask(async |daemon: DaemonClient| {
         let stopped = |view: &WorkloadView| matches!(view.status, Status::Stopped | Status::Error);
         let names = chosen(&daemon, &args.which, stopped).await?;
@@ -45,12 +57,19 @@ pub(crate) fn start(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outco
     })
 }
 
-pub(crate) fn restart(args: &StartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+pub(crate) fn restart(args: &RestartArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    if args.foreground {
+        return foreground::start(&args.which.names, printer);
+    }
     daemon::ask(async |daemon: DaemonClient| {
         let names = chosen(&daemon, &args.which, |_| true).await?;
         let done = each(&names, |name| {
             let daemon = daemon.clone();
-            async move { daemon.restart(&name).await.map(|_| ()) }
+            async move {
+                let done =
+                    if args.refresh { daemon.refresh(&name).await } else { daemon.restart(&name).await };
+                done.map(|_| ())
+            }
         });
         Ok(told(done.await, "restarted", printer))
     })
@@ -104,8 +123,8 @@ fn told(done: Vec<Done>, what: &str, printer: &Printer) -> Outcome {
     for (name, result) in done {
         match result {
             Ok(()) => printer.say(&format!("{name} {what}")),
-            Err(AskError::Problem(problem)) if problem.kind == ProblemKind::NotFound => {
-                printer.say(&format!("Error: {problem}"));
+            Err(error) if is_not_found(&error) => {
+                printer.say(&format!("Error: {error}"));
                 outcome = Outcome::Failed;
             }
             Err(error) => {
@@ -115,4 +134,8 @@ fn told(done: Vec<Done>, what: &str, printer: &Printer) -> Outcome {
         }
     }
     outcome
+}
+
+fn is_not_found(error: &AskError) -> bool {
+    matches!(error, AskError::Problem(problem) if problem.kind == ProblemKind::NotFound)
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::daemon;
 use crate::args::{ListArgs, ListFormat, OutputFormat, StatusArgs};
 use crate::exit::Outcome;
+use crate::face::Face;
 use crate::printer::Printer;
 
 pub(crate) fn list(args: &ListArgs, printer: &Printer) -> anyhow::Result<Outcome> {
@@ -30,8 +31,7 @@ pub(crate) fn list(args: &ListArgs, printer: &Printer) -> anyhow::Result<Outcome
 }
 
 fn is_asked_for(view: &WorkloadView, args: &ListArgs) -> bool {
-    // Those that should run: right after a start of the daemon they do not yet.
-    let runs = view.status.is_wanted();
+    let runs = (Face::of_this_process().is_listed)(view.status);
     let has = |label: &String| match label.split_once('=') {
         Some((key, value)) => view.labels.get(key).is_some_and(|found| found == value),
         None => view.labels.contains_key(label),

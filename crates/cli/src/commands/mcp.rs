@@ -3,19 +3,24 @@
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use manager::client::{self, CallOutcome, Category, ClientSettings, Listing};
+use manager::daemon::client::DaemonClient;
 use manager::headers;
 
+use super::daemon;
 use crate::args::{McpArgs, McpCallArgs, McpCategory, McpCommand, McpListArgs, McpServerArgs, OutputFormat};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 
 pub(crate) fn run(args: &McpArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    let (McpCommand::List(McpListArgs { server, .. }) | McpCommand::Call(McpCallArgs { server, .. })) =
+        &args.command;
+    let settings = settings(server)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match &args.command {
-        McpCommand::List(args) => runtime.block_on(list(args, printer)),
-        McpCommand::Call(args) => runtime.block_on(call(args, printer)),
+        McpCommand::List(args) => runtime.block_on(list(args, &settings, printer)),
+        McpCommand::Call(args) => runtime.block_on(call(args, &settings, printer)),
     }
 }
 
@@ -30,19 +35,31 @@ impl From<McpCategory> for Category {
 }
 
 fn settings(args: &McpServerArgs) -> anyhow::Result<ClientSettings> {
-    let mut settings = ClientSettings::new(&args.server);
+    let mut settings = ClientSettings::new(&url(&args.server)?);
     settings.transport = args.transport.parse()?;
     settings.headers = headers::parse(&args.headers)?;
     settings.timeout = args.timeout;
     Ok(settings)
 }
 
-async fn list(args: &McpListArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+/// What is no URL is a name.
+fn url(server: &str) -> anyhow::Result<String> {
+    if server.contains("://") {
+        return Ok(server.to_owned());
+    }
+    let view = daemon::ask(async |daemon: DaemonClient| Ok(daemon.show(server).await?))?;
+    if view.url.is_empty() {
+        bail!("{server} has no endpoint yet: it is {}", view.status);
+    }
+    Ok(view.url)
+}
+
+async fn list(args: &McpListArgs, settings: &ClientSettings, printer: &Printer) -> anyhow::Result<Outcome> {
     let categories = match args.category {
         None => Category::ALL.to_vec(),
         Some(category) => vec![category.into()],
     };
-    let listing = client::list(&settings(&args.server)?, &categories).await?;
+    let listing = client::list(settings, &categories).await?;
     match args.server.format {
         OutputFormat::Json => printer.json(&listing)?,
         OutputFormat::Text => tables(&listing, printer)?,
@@ -100,13 +117,13 @@ fn one_line(text: &str) -> String {
     text.trim().lines().next().unwrap_or_default().trim_end().to_owned()
 }
 
-async fn call(args: &McpCallArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+async fn call(args: &McpCallArgs, settings: &ClientSettings, printer: &Printer) -> anyhow::Result<Outcome> {
     let arguments = match (&args.args, &args.args_file) {
         (Some(text), _) => Some(text.clone()),
         (None, Some(path)) => Some(read_arguments(path)?),
         (None, None) => None,
     };
-    let outcome = client::call(&settings(&args.server)?, &args.tool, arguments.as_deref()).await?;
+    let outcome = client::call(settings, &args.tool, arguments.as_deref()).await?;
     match args.server.format {
         OutputFormat::Json => printer.json(&outcome)?,
         OutputFormat::Text => show(&outcome, printer)?,

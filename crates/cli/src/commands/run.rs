@@ -1,17 +1,19 @@
 //! `skep run`: a server by name, by URL or by command.
 
+mod environment;
 mod fitting;
 mod kept;
+mod package;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use manager::daemon::client::DaemonClient;
 use manager::plan::{self, OWN_PROGRAM};
 use model::label::Label;
-use model::run_config::{Isolation, Transport};
-use model::{Document, GroupName, RunConfig, WorkloadName};
+use model::package::Scheme;
+use model::run_config::{Isolation, SkepConfig, Transport};
+use model::{Document, GroupName, PackageSpec, RunConfig, WorkloadName};
 use url::Url;
 
 use super::serve::{self, Endpoint, Telling};
@@ -30,22 +32,26 @@ const NOT_ISOLATED: &str = "the server runs with your own rights";
 enum Source {
     Example,
     Url(Url),
+    Package(PackageSpec),
+    Image(String),
     Command,
 }
 
 pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> {
-    let config = match &args.from_config {
+    if !args.not_yet.is_empty() {
+        bail!("{}: not in this version; the server would run without", args.not_yet.join(", "));
+    }
+    let mut config = match &args.from_config {
         Some(path) => {
             fitting::beside_a_file(&args.given)?;
             read_config(path)?
         }
         None => config_of(args)?,
     };
+    // What is installed stays at least until whoever serves it has it.
+    let _in_use = package::pin(&mut config, printer)?;
     let checked = config.checked()?;
-    let mode = match checked.proxy_mode {
-        Transport::Sse => ProxyMode::Sse,
-        Transport::Stdio | Transport::StreamableHttp => ProxyMode::StreamableHttp,
-    };
+    let mode = ProxyMode::of(checked.proxy_mode);
     let is_ours = config.skep.as_ref().is_some_and(|skep| skep.command == OWN_PROGRAM);
     let mut notes = match checked.isolation {
         Isolation::None if config.remote_url.is_empty() && !is_ours => vec![NOT_ISOLATED.to_owned()],
@@ -72,7 +78,7 @@ fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome
     })?;
     let how_to_stop =
         format!("`skep stop {name}` stops it, `skep logs {name}` shows what it says.", name = view.name);
-    let metrics_url = None;
+    let metrics_url = Some(view.metrics_url.clone()).filter(|url| !url.is_empty());
     let endpoint =
         Endpoint { name: &view.name, url: &view.url, transport: telling.transport(), pid, metrics_url };
     telling.endpoint(&endpoint, &how_to_stop)?;
@@ -92,6 +98,8 @@ fn config_of(args: &RunArgs) -> anyhow::Result<RunConfig> {
         (Some(name), _) => WorkloadName::new(name)?,
         (None, Source::Example) => WorkloadName::new(EXAMPLE)?,
         (None, Source::Url(url)) => names::of_url(url),
+        (None, Source::Package(package)) => package::name(package),
+        (None, Source::Image(image)) => names::of_image(image),
         (None, Source::Command) => names::of_command(&args.command),
     };
     let mut config = RunConfig::new(&name);
@@ -119,10 +127,15 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     };
     let kind = match (source, transport) {
         (Source::Url(_), _) => fitting::Kind::Url,
+        (Source::Image(_), Transport::Stdio) => fitting::Kind::ImageOverStdio,
+        (Source::Image(_), _) => fitting::Kind::ImageOverHttp,
         (_, Transport::Stdio) => fitting::Kind::Stdio,
         (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
     };
     fitting::to_what_is_run(kind, &args.given)?;
+    if !matches!(source, Source::Package(_)) {
+        fitting::to_no_package(&args.given)?;
+    }
     if args.isolation.isolation == Some(IsolationLevel::None) {
         fitting::to_no_isolation(&args.given)?;
     }
@@ -138,6 +151,9 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         config.remote_url = url.to_string();
         return Ok(());
     }
+    if let Source::Image(image) = source {
+        return in_a_container(config, args, image);
+    }
     if transport != Transport::Stdio {
         config.target_port = args.target_port.filter(|port| *port > 0).context(
             "--target-port says where a command that serves HTTP listens; it is required with this --transport",
@@ -145,9 +161,13 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         config.target_host = args.target_host.to_string();
     }
     configure::isolation(config, &args.isolation)?;
-    config.env_vars = environment(args)?;
+    config.env_vars = environment::of(args)?;
+    if let Source::Package(package) = source {
+        package::configure(config, package, args);
+    }
     let skep = config.skep_mut();
     let (program, words) = match source {
+        Source::Package(_) => (args.program.as_deref().unwrap_or_default(), args.command.clone()),
         Source::Example => (OWN_PROGRAM, [&[EXAMPLE.to_owned()], &*args.command].concat()),
         _ => {
             let (program, words) = args.command.split_first().context("a command is required behind --")?;
@@ -156,13 +176,32 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     };
     (skep.command, skep.args) = (program.to_owned(), words);
     skep.search_path = std::env::var("PATH").unwrap_or_default();
-    skep.target_path = args.target_path.clone().unwrap_or_default();
     skep.inherit_env = args.inherit_env;
     skep.cwd = directory(args)?;
+    processes(skep, args);
+    Ok(())
+}
+
+/// What is run of an image.
+fn in_a_container(config: &mut RunConfig, args: &RunArgs, image: &str) -> anyhow::Result<()> {
+    image.clone_into(&mut config.image);
+    config.target_port = args.target_port.unwrap_or_default();
+    config.target_host = args.target_host.to_string();
+    configure::isolation(config, &args.isolation)?;
+    config.env_vars = environment::of(args)?;
+    config.cmd_args.clone_from(&args.command);
+    let skep = config.skep_mut();
+    skep.cwd = args.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default();
+    processes(skep, args);
+    Ok(())
+}
+
+/// How its processes live.
+fn processes(skep: &mut SkepConfig, args: &RunArgs) {
+    skep.target_path = args.target_path.clone().unwrap_or_default();
     skep.shared = args.shared;
     (skep.warm, skep.max_processes, skep.max_memory) = (args.warm, args.max_processes, args.max_memory);
     (skep.sleep_after, skep.grace) = (configure::written(args.sleep_after), configure::written(args.grace));
-    Ok(())
 }
 
 /// Where it runs. A command with all rights runs here, as from a shell; one that is isolated does not see this directory
@@ -193,9 +232,9 @@ impl Source {
         if server == EXAMPLE {
             return Ok(Self::Example);
         }
-        if let Some((scheme, package)) = server.split_once("://") {
-            if let Some(command) = launcher(scheme) {
-                bail!("{scheme}:// servers are not run by name yet; write: skep run -- {command} {package}");
+        if let Some((scheme, _)) = server.split_once("://") {
+            if scheme.parse::<Scheme>().is_ok() {
+                return Ok(Self::Package(package::read(server)?));
             }
             let url = Url::parse(server).with_context(|| format!("{server:?} is not a URL"))?;
             if !matches!(url.scheme(), "http" | "https") {
@@ -206,92 +245,20 @@ impl Source {
             }
             return Ok(Self::Url(url));
         }
-        bail!(
-            "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a command goes behind --, for \
-             instance: skep run -- npx -y {server}"
-        )
-    }
-}
-
-fn launcher(scheme: &str) -> Option<&'static str> {
-    match scheme {
-        "npx" => Some("npx -y"),
-        "uvx" => Some("uvx"),
-        "go" => Some("go run"),
-        _ => None,
-    }
-}
-
-/// What the file says, then what the flags say.
-fn environment(args: &RunArgs) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut variables = BTreeMap::new();
-    if let Some(path) = &args.env_file {
-        variables.extend(read_env_file(path)?);
-    }
-    for text in &args.env {
-        let (name, value) = read_variable(text)?;
-        variables.insert(name, value);
-    }
-    Ok(variables)
-}
-
-fn read_variable(text: &str) -> anyhow::Result<(String, String)> {
-    if let Some((name, value)) = text.split_once('=') {
-        return Ok((name.to_owned(), value.to_owned()));
-    }
-    match std::env::var(text) {
-        Ok(value) => Ok((text.to_owned(), value)),
-        Err(_) => bail!("--env {text}: there is no such variable to pass on; write {text}=VALUE to set it"),
-    }
-}
-
-/// Lines of `NAME=VALUE`; empty ones and those that begin with `#` are passed over, quotes around a value are not part
-/// of it.
-fn read_env_file(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?;
-    parse_env_file(&text).with_context(|| format!("{}", path.display()))
-}
-
-fn parse_env_file(text: &str) -> anyhow::Result<Vec<(String, String)>> {
-    let mut variables = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+        match is_image(server) {
+            true => Ok(Self::Image(server.clone())),
+            false => bail!(
+                "there is no server named {server:?}: the built-in one is `{EXAMPLE}`; a package is written npx://{server} or \
+                 uvx://{server}; an image is written with its registry, or with its tag ({server}:latest); a command goes \
+                 behind --"
+            ),
         }
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        // The line is not quoted: it may be a secret.
-        let (name, value) =
-            line.split_once('=').with_context(|| format!("line {} is not NAME=VALUE", number + 1))?;
-        variables.push((name.trim().to_owned(), unquoted(value.trim()).to_owned()));
     }
-    Ok(variables)
 }
 
-fn unquoted(value: &str) -> &str {
-    let inside = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    inside('"').or_else(|| inside('\'')).unwrap_or(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_env_file_is_read_line_by_line() {
-        let text = "# c\n\nA=1\nexport B = two words \nC=\"quoted # not a comment\"\nD='x'\nE=a=b\nF=\n";
-        let expect = [
-            ("A", "1"),
-            ("B", "two words"),
-            ("C", "quoted # not a comment"),
-            ("D", "x"),
-            ("E", "a=b"),
-            ("F", ""),
-        ];
-        let read = parse_env_file(text).unwrap();
-        assert_eq!(read, expect.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let error = format!("{:#}", parse_env_file("A=1\nsk-secret\n").unwrap_err());
-        assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
-    }
+/// Whether a word is meant as an image: a bare one may be the name of a server.
+fn is_image(word: &str) -> bool {
+    let is_path = word.starts_with(['.', '/', '-']);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    !is_path && word.contains(['/', ':', '@']) && word.chars().all(is_plain)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::{OutputFormat, ProxyMode};
 use crate::exit::Outcome;
+use crate::face::Face;
 use crate::printer::Printer;
 use crate::signals::StopSignals;
 
@@ -76,7 +77,8 @@ impl Telling<'_> {
         self.printer.say(&format!("\n  in a client's configuration:  {entry}"));
         self.printer
             .say(&format!("  in Claude Code:               claude mcp add --transport {kind} {name} {url}"));
-        self.printer.say(&format!("  what it offers:               skep mcp list --server {url}"));
+        let command = Face::of_this_process().command;
+        self.printer.say(&format!("  what it offers:               {command} mcp list --server {url}"));
         if let Some(url) = &endpoint.metrics_url {
             self.printer.say(&format!("  metrics:                      {url}"));
         }

@@ -1,7 +1,7 @@
 //! A user of skep's own: folders that nobody else has, and the daemon in them, which ends with the test.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -51,18 +51,40 @@ impl Home {
     /// A `skep` with these arguments.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = crate::harness::command(args);
+        self.adorn(&mut command);
+        command
+    }
+
+    /// The same program, started through a link of that name.
+    pub(crate) fn thv_command(&self, args: &[&str]) -> Command {
+        let skep = crate::harness::command(&[]);
+        let link = self.path("thv");
+        if !link.exists() {
+            std::os::unix::fs::symlink(std::path::absolute(skep.get_program()).unwrap(), &link).unwrap();
+        }
+        let mut command = Command::new(link);
+        command.args(args).stdin(Stdio::null());
+        self.adorn(&mut command);
+        command
+    }
+
+    fn adorn(&self, command: &mut Command) {
         command
             .env("HOME", self.folder.path())
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_DATA_HOME", self.path("data"))
-            .env("XDG_CONFIG_HOME", self.path("config"));
-        command
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("XDG_CACHE_HOME", self.path("cache"));
     }
 
     /// Runs a `skep` to its end.
     pub(crate) fn skep(&self, args: &[&str]) -> Said {
-        let (out, err, status) = testkit::program::run(self.command(args), Duration::from_secs(120)).unwrap();
-        Said { out, err, code: status.code() }
+        said(self.command(args))
+    }
+
+    /// Runs a `thv` to its end.
+    pub(crate) fn thv(&self, args: &[&str]) -> Said {
+        said(self.thv_command(args))
     }
 
     /// The workloads that run, or all.
@@ -113,6 +135,12 @@ impl Home {
     }
 }
 
+/// Runs a command to its end.
+pub(crate) fn said(command: Command) -> Said {
+    let (out, err, status) = testkit::program::run(command, Duration::from_secs(120)).unwrap();
+    Said { out, err, code: status.code() }
+}
+
 fn mounts(pid: u32, folder: &Path) -> bool {
     let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
     table.contains(&format!("{}/", folder.display()))
@@ -125,5 +153,8 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 impl Drop for Home {
     fn drop(&mut self) {
         let _ = self.skep(&["daemon", "stop"]);
+        if self.path("thv").exists() {
+            let _ = self.thv(&["daemon", "stop"]);
+        }
     }
 }

@@ -11,11 +11,15 @@
 
 mod bridge;
 mod commands;
+mod containers;
 mod daemon;
+mod groups;
 mod harness;
 mod home;
 mod isolation;
 mod lifecycle;
+mod migrate;
+mod packages;
 mod places;
 mod proxy;
 mod recovery;
@@ -27,6 +31,8 @@ mod sdk;
 mod settings;
 mod stores;
 mod streams;
+mod thv;
 mod tls;
+mod toolhive;
 mod tools;
 mod vmcp;

@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
-use super::wire::{DaemonView, Problem, ProblemKind, WorkloadView};
+use super::wire::{DaemonView, GroupView, Problem, ProblemKind, WorkloadView};
 use super::workload::Task;
 use crate::socket::OwnListener;
 
@@ -35,11 +35,15 @@ impl Api {
             .route("/v1/daemon", get(daemon))
             .route("/v1/daemon/stop", post(stop_daemon))
             .route("/v1/workloads", get(list).post(run))
+            .route("/v1/workloads/found", post(found))
+            .route("/v1/groups", get(list_groups))
+            .route("/v1/groups/{name}", post(create_group).delete(remove_group))
             .route("/v1/workloads/{name}", get(show).delete(remove))
             .route("/v1/workloads/{name}/config", get(config))
             .route("/v1/workloads/{name}/start", post(start))
             .route("/v1/workloads/{name}/stop", post(stop))
             .route("/v1/workloads/{name}/restart", post(restart))
+            .route("/v1/workloads/{name}/refresh", post(refresh))
             .route("/v1/events", get(events))
             .with_state(self)
     }
@@ -99,6 +103,34 @@ async fn run(State(api): State<Api>, text: String) -> Answer<WorkloadView> {
     detached(async move { api.fleet.run(config).await }).await
 }
 
+async fn found(State(api): State<Api>) -> Answer<Vec<String>> {
+    api.fleet.take_up_found().await.map(Json)
+}
+
+async fn list_groups(State(api): State<Api>) -> Answer<Vec<GroupView>> {
+    api.fleet.list_groups().await.map(Json)
+}
+
+async fn create_group(State(api): State<Api>, Path(name): Path<String>) -> Answer<GroupView> {
+    detached(async move { api.fleet.create_group(&name).await }).await
+}
+
+/// What goes with a group.
+#[derive(Debug, Deserialize)]
+struct With {
+    #[serde(default)]
+    workloads: bool,
+}
+
+async fn remove_group(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(With { workloads }): Query<With>,
+) -> Result<StatusCode, Problem> {
+    let removed = detached(async move { api.fleet.remove_group(&name, workloads).await }).await;
+    removed.map(|_| StatusCode::NO_CONTENT)
+}
+
 async fn show(State(api): State<Api>, Path(name): Path<String>) -> Answer<WorkloadView> {
     api.fleet.show(&name).map(Json)
 }
@@ -128,6 +160,10 @@ async fn stop(
 
 async fn restart(State(api): State<Api>, Path(name): Path<String>) -> Answer<WorkloadView> {
     order(api, name, Task::Restart).await
+}
+
+async fn refresh(State(api): State<Api>, Path(name): Path<String>) -> Answer<WorkloadView> {
+    order(api, name, Task::Refresh).await
 }
 
 async fn remove(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {

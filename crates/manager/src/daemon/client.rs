@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,18 +10,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
-use model::WorkloadName;
+use model::{GroupName, WorkloadName};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::Folders;
-use super::wire::{DaemonView, Problem, WorkloadView};
+use super::wire::{DaemonView, GroupView, Problem, ProblemKind, WorkloadView};
 use crate::socket::{self, SocketError};
 
 /// How long the daemon may take to tell what it knows.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to start or stop something.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
+/// The same, where something is installed before.
+const INSTALL_PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// How long it may take to begin to listen.
 const TO_LISTEN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -35,10 +38,11 @@ pub struct DaemonClient {
     launch: Option<Launch>,
 }
 
-/// The program and the arguments that make it the daemon.
+/// The program, the name it is started by, and the arguments that make it the daemon.
 #[derive(Clone, Debug)]
 pub struct Launch {
     pub program: PathBuf,
+    pub name: &'static str,
     pub args: &'static [&'static str],
 }
 
@@ -189,12 +193,80 @@ impl DaemonClient {
         self.ask(Method::POST, &path(name, "/restart")?, Bytes::new(), LONG_PATIENCE).await
     }
 
+    /// Looks up anew what was asked for of a package, and starts that.
+    ///
+    /// # Errors
+    /// [`AskError`]; where it could not be installed, what runs goes on.
+    pub async fn refresh(&self, name: &str) -> Result<WorkloadView, AskError> {
+        self.ask(Method::POST, &path(name, "/refresh")?, Bytes::new(), INSTALL_PATIENCE).await
+    }
+
     /// Stops one and forgets it.
     ///
     /// # Errors
     /// [`AskError`].
     pub async fn remove(&self, name: &str) -> Result<(), AskError> {
         self.send(Method::DELETE, &path(name, "")?, Bytes::new(), LONG_PATIENCE).await.map(|_| ())
+    }
+
+    /// Has it take up workloads whose files were written by others, and gives their names.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn take_up_found(&self) -> Result<Vec<String>, AskError> {
+        self.ask(Method::POST, "/v1/workloads/found", Bytes::new(), LONG_PATIENCE).await
+    }
+
+    /// Each change of a workload as it happens, until the daemon ends or they are not taken any more.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn events(&self, mut takes: impl FnMut(&WorkloadView) -> bool) -> Result<(), AskError> {
+        let request = self.request(&Method::GET, "/v1/events", Bytes::new())?;
+        let (mut text, mut strange) = (Vec::new(), None);
+        let socket = self.folders.socket();
+        let followed = socket::follow(&socket, request, |piece| {
+            text.extend_from_slice(piece);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(view) if takes(&view) => {}
+                    Ok(_) => return false,
+                    Err(error) => {
+                        strange = Some(error);
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        followed.await?.ok_or(AskError::NotRunning)?;
+        strange.map_or(Ok(()), |error| Err(self.of_another_version(&error)))
+    }
+
+    /// All groups, by name.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn groups(&self) -> Result<Vec<GroupView>, AskError> {
+        self.ask(Method::GET, "/v1/groups", Bytes::new(), PATIENCE).await
+    }
+
+    /// Makes a group.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn create_group(&self, name: &str) -> Result<GroupView, AskError> {
+        self.ask(Method::POST, &group_path(name)?, Bytes::new(), PATIENCE).await
+    }
+
+    /// Removes a group, and its workloads too, or moves them to the group that is always there.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn remove_group(&self, name: &str, with_workloads: bool) -> Result<(), AskError> {
+        let path = format!("{}?workloads={with_workloads}", group_path(name)?);
+        self.send(Method::DELETE, &path, Bytes::new(), LONG_PATIENCE).await.map(|_| ())
     }
 
     async fn ask<T: for<'de> Deserialize<'de>>(
@@ -244,10 +316,13 @@ impl DaemonClient {
         body: Bytes,
         patience: Duration,
     ) -> Result<(StatusCode, Bytes), AskError> {
-        let socket = self.folders.socket();
+        let request = self.request(method, path, body)?;
+        socket::ask(&self.folders.socket(), request, patience).await?.ok_or(AskError::NotRunning)
+    }
+
+    fn request(&self, method: &Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, SocketError> {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "skep");
-        let request = request.body(Full::new(body)).map_err(|error| SocketError::silent(&socket, &error))?;
-        socket::ask(&socket, request, patience).await?.ok_or(AskError::NotRunning)
+        request.body(Full::new(body)).map_err(|error| SocketError::silent(&self.folders.socket(), &error))
     }
 
     fn of_another_version(&self, reason: &impl ToString) -> AskError {
@@ -267,8 +342,16 @@ fn path(name: &str, what: &str) -> Result<String, Problem> {
     }
 }
 
+/// Where a group is asked about. A name of one has nothing but blanks that mean something in a path.
+fn group_path(name: &str) -> Result<String, Problem> {
+    match GroupName::new(name) {
+        Ok(name) => Ok(format!("/v1/groups/{}", name.as_str().replace(' ', "%20"))),
+        Err(error) => Err(Problem::new(ProblemKind::Invalid, error.to_string())),
+    }
+}
+
 /// Starts it as a process that no terminal and no parent takes along. What it says before it has a log goes to a file.
-fn spawn(Launch { program, args }: &Launch, complaints: &Path) -> std::io::Result<std::process::Child> {
+fn spawn(Launch { program, name, args }: &Launch, complaints: &Path) -> std::io::Result<std::process::Child> {
     if let Some(folder) = complaints.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -276,7 +359,7 @@ fn spawn(Launch { program, args }: &Launch, complaints: &Path) -> std::io::Resul
     // That of the last one; two that are started at once share it.
     file.set_len(0)?;
     let mut command = Command::new(program);
-    command.args(*args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+    command.arg0(name).args(*args).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     command.spawn()
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
+use model::group::Group;
 use model::workload::{Status, StatusRecord};
-use model::{Document, RunConfig, Timestamp, WorkloadName};
+use model::{Document, GroupName, RunConfig, Timestamp, WorkloadName};
 use store::file::FileError;
-use store::state::{State, StateError, StateRoots, StatusError};
+use store::state::{GroupError, State, StateError, StateRoots, StatusError};
 use tokio::task::spawn_blocking;
 
 use super::Folders;
@@ -108,6 +109,72 @@ impl Files {
         let name = name.clone();
         self.wait(move |state| Ok(state.run_configs.change(&name, |config| config.port = port).map(drop)?))
             .await
+    }
+
+    /// Keeps which group a workload belongs to.
+    pub(super) async fn keep_group(&self, name: &WorkloadName, group: &GroupName) -> Result<(), Problem> {
+        let (name, group) = (name.clone(), group.as_str().to_owned());
+        self.wait(move |state| {
+            Ok(state.run_configs.change(&name, |config| config.group = group).map(drop)?)
+        })
+        .await
+    }
+
+    /// All groups, by name.
+    pub(super) async fn groups(&self) -> Result<Vec<Group>, Problem> {
+        self.wait(|state| {
+            let listing = state.groups.list()?;
+            for trouble in &listing.troubles {
+                tracing::error!(%trouble, "a group's file is passed over");
+            }
+            Ok(listing.entries.into_iter().map(|(_, entry)| entry.value).collect())
+        })
+        .await
+    }
+
+    /// Refuses a group that is not there.
+    pub(super) async fn has_group(&self, name: &GroupName) -> Result<(), Problem> {
+        let name = name.clone();
+        self.wait(move |state| match state.groups.read(&name)? {
+            Some(_) => Ok(()),
+            None => Err(Problem::no_group(name.as_str())),
+        })
+        .await
+    }
+
+    pub(super) async fn create_group(&self, name: &GroupName) -> Result<Group, Problem> {
+        let name = name.clone();
+        self.wait(move |state| match state.groups.create(&name) {
+            Err(StateError::Exists { .. }) => {
+                Err(Problem::new(ProblemKind::Exists, format!("group '{name}' already exists")))
+            }
+            created => Ok(created?),
+        })
+        .await
+    }
+
+    pub(super) async fn remove_group(&self, name: &GroupName) -> Result<(), Problem> {
+        let name = name.clone();
+        self.wait(move |state| match state.groups.remove(&name) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Problem::no_group(name.as_str())),
+            Err(GroupError::State(error)) => Err(error.into()),
+            Err(error @ GroupError::IsDefault) => Err(Problem::new(ProblemKind::Invalid, error.to_string())),
+        })
+        .await
+    }
+
+    /// Keeps the version that a package is pinned to.
+    pub(super) async fn keep_package(&self, name: &WorkloadName, config: &RunConfig) -> Result<(), Problem> {
+        let (name, skep) = (name.clone(), config.skep.clone().unwrap_or_default());
+        self.wait(move |state| {
+            let changed = state.run_configs.change(&name, |config| {
+                let kept = config.skep_mut();
+                (kept.package, kept.package_asked) = (skep.package, skep.package_asked);
+            });
+            Ok(changed.map(drop)?)
+        })
+        .await
     }
 
     /// Keeps what a workload is now, and which process serves it.

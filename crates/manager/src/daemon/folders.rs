@@ -9,6 +9,7 @@ use crate::control::ControlFolder;
 /// | path | holds |
 /// |---|---|
 /// | `RUN/daemon.sock`, `RUN/daemon.lock` | the daemon's socket, and who it is |
+/// | `RUN/containers/` | what containers are begun with |
 /// | `STATE/runconfigs/NAME.json` | what a workload is |
 /// | `STATE/groups/NAME.json` | the groups |
 /// | `STATE/sessions/` | its sessions |
@@ -17,6 +18,7 @@ use crate::control::ControlFolder;
 /// | `DATA/logs/NAME.log`, `DATA/logs/daemon/daemon.log` | what it wrote, and what the daemon did |
 /// | `DATA/homes/NAME/` | its home directory, where it is isolated |
 /// | `DATA/secrets_encrypted`, `STATE/secrets.password` | secrets, and what they are encrypted with |
+/// | `CONFIG/config.yaml` | what people set once for all |
 /// | `CONFIG/thvignore` | what no server sees of any directory |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
@@ -38,6 +40,11 @@ impl Folders {
 
     pub(crate) fn lock(&self) -> PathBuf {
         self.run.join("daemon.lock")
+    }
+
+    /// What containers are begun with: copies, and sockets for a moment.
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.run.join("containers")
     }
 
     /// Where each process that serves can be asked about its sessions.
@@ -88,6 +95,11 @@ impl Folders {
     /// What no server sees of any directory.
     pub(crate) fn global_ignore(&self) -> PathBuf {
         self.config.join("thvignore")
+    }
+
+    /// What people set once for all.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.config.join("config.yaml")
     }
 
     /// The encrypted secrets.

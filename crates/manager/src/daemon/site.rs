@@ -13,10 +13,12 @@ use proxy::listener::Workers;
 use telemetry::Tasks;
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
+use workload::container::Runtime;
 
 use super::files::Files;
 use super::wire::{Problem, ProblemKind, WorkloadView};
 use super::workload::WorkloadHandle;
+use crate::packages;
 use crate::plan::{self, Surroundings};
 use crate::serve::Serving;
 
@@ -48,6 +50,8 @@ impl Site {
 
     /// Serves what a configuration says; gives the reason why not.
     pub(super) async fn serve(&self, name: &WorkloadName, config: &RunConfig) -> Result<Serving, String> {
+        let tell = |text: &str| tracing::info!(workload.name = %name, text, "package");
+        packages::ready(config, &self.around, &tell).await.map_err(|error| whole(&error))?;
         let (around, config) = (Arc::clone(&self.around), config.clone());
         // Keys are derived, and mounted folders looked through: others do not wait for that.
         let planned = spawn_blocking(move || plan::settings(&config, &around).map_err(|error| whole(&error)));
@@ -56,6 +60,29 @@ impl Site {
             settings.log_file = Some(folders.log(name.as_str()));
         }
         Serving::start(settings, &self.workers).await.map_err(|error| whole(&error))
+    }
+
+    /// What has to be installed first, if anything.
+    pub(super) fn missing(&self, config: &RunConfig) -> Option<String> {
+        let package = config.skep.as_ref().map(|skep| skep.package.clone());
+        package.filter(|_| packages::is_missing(config, &self.around))
+    }
+
+    /// Pins a package anew; false where that changes nothing.
+    pub(super) async fn refresh(&self, name: &WorkloadName, config: &mut RunConfig) -> Result<bool, String> {
+        let tell = |text: &str| tracing::info!(workload.name = %name, text, "package");
+        packages::refresh(config, &self.around, &tell).await.map_err(|error| whole(&error))
+    }
+
+    /// Removes what a skep that was killed left of its containers, which is at most what had not begun.
+    pub(super) async fn sweep(&self) {
+        let Some(folders) = &self.around.folders else { return };
+        let Ok(runtime) = Runtime::find(&self.around.runtimes.sockets).await else { return };
+        match runtime.sweep(&folders.state.display().to_string()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "containers that nobody runs were removed"),
+            Err(error) => tracing::warn!(%error, "containers that nobody runs are not removed"),
+        }
     }
 
     /// What is there under the name of a workload that is not there yet: left by others, and not its to remove.
@@ -129,7 +156,7 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Removes a folder, those in it too that may not be written to: servers make such, Go's module cache for one.
-fn remove_tree(folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             make_writable(folder)?;

@@ -32,6 +32,7 @@ pub(super) fn view(
         tools: config.tools_filter.clone(),
         remote: !config.remote_url.is_empty(),
         started_at,
+        metrics_url: String::new(),
     }
 }
 
@@ -40,6 +41,7 @@ fn package(run: &Run) -> String {
     match &run.source {
         Source::Image(image) => image.clone(),
         Source::Remote(_) => "remote".to_owned(),
+        Source::Package { package, .. } => package.to_string(),
         // What launches it and what that launches; arguments behind may be private.
         Source::Command { program, args } => {
             let words = args.iter().take_while(|word| !word.contains('=')).take(2).cloned();

@@ -10,6 +10,10 @@
 //! | `DELETE /v1/workloads/NAME` | 204, when it is gone |
 //! | `POST /v1/workloads/NAME/start`, `/stop`, `/restart` | [`WorkloadView`], when that is done |
 //! | `GET /v1/workloads/NAME/config` | its RunConfig |
+//! | `POST /v1/workloads/found` | the names of those whose files came from elsewhere and are taken up now |
+//! | `GET /v1/groups` | a list of [`GroupView`] |
+//! | `POST /v1/groups/NAME` | [`GroupView`], of a new one |
+//! | `DELETE /v1/groups/NAME`, `?workloads=true` | 204, when it is gone; its workloads are in `default`, or gone too |
 //! | `GET /v1/events` | a line of JSON per change: [`WorkloadView`] |
 //!
 //! Anything else that comes back is a [`Problem`].
@@ -57,6 +61,19 @@ pub struct WorkloadView {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remote: bool,
     pub started_at: Timestamp,
+    /// Where its metrics are, while it runs and has them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metrics_url: String,
+}
+
+/// A group.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct GroupView {
+    pub name: String,
+    /// Clients whose configuration names its workloads.
+    pub registered_clients: Vec<String>,
+    /// The names of its workloads.
+    pub workloads: Vec<String>,
 }
 
 /// Why something was not done.
@@ -71,7 +88,7 @@ pub struct Problem {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
-    /// There is no workload of this name.
+    /// There is no workload or group of this name.
     NotFound,
     /// There is one already.
     Exists,
@@ -89,6 +106,15 @@ impl Problem {
     /// Nothing more is begun.
     pub(crate) fn leaving() -> Self {
         Self::new(ProblemKind::Failed, "the daemon is being stopped; the next command starts another")
+    }
+
+    pub(crate) fn no_group(name: &str) -> Self {
+        Self::new(
+            ProblemKind::NotFound,
+            format!(
+                "group '{name}' does not exist: `skep group create NAME` makes one, `skep group list` shows them"
+            ),
+        )
     }
 
     pub(crate) fn not_found(name: &str) -> Self {

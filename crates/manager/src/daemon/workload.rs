@@ -4,15 +4,18 @@
 //! What it should be is written down before it is done, and what it is after: a daemon that was killed in between finds on
 //! its next start what to finish.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use model::workload::{Status, StatusRecord};
-use model::{RunConfig, Timestamp, WorkloadName};
+use model::{GroupName, RunConfig, Timestamp, WorkloadName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use workload::backoff::{Backoff, BackoffPolicy, Next};
 
+use super::foreign;
 use super::site::{Before, Site};
 use super::view::view;
 use super::wire::{Problem, ProblemKind, WorkloadView};
@@ -36,13 +39,17 @@ const AGAIN: BackoffPolicy = BackoffPolicy {
 };
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Start,
     /// Requests under way may take so long; `None`: as long as its configuration says.
     Stop(Option<Duration>),
     Restart,
+    /// Of a package, what was asked for is looked up anew first.
+    Refresh,
     Remove,
+    /// It belongs to this group from now on.
+    Move(GroupName),
 }
 
 type Reply = oneshot::Sender<Result<WorkloadView, Problem>>;
@@ -90,6 +97,8 @@ impl WorkloadHandle {
             record,
             site: Arc::clone(site),
             serving: None,
+            coming: None,
+            is_asked: false,
             is_ready: false,
             started_at: Timestamp::default(),
             late_at: Instant::now(),
@@ -124,6 +133,8 @@ impl WorkloadHandle {
     }
 }
 
+type Coming = Pin<Box<dyn Future<Output = Result<Box<Serving>, String>> + Send>>;
+
 /// The task.
 struct WorkloadTask {
     name: WorkloadName,
@@ -131,6 +142,10 @@ struct WorkloadTask {
     record: StatusRecord,
     site: Arc<Site>,
     serving: Option<Serving>,
+    /// It is being brought up, which may take as long as an installation does. Dropped, it is not any more.
+    coming: Option<Coming>,
+    /// Somebody wants it brought up now.
+    is_asked: bool,
     is_ready: bool,
     /// Since when it runs.
     started_at: Timestamp,
@@ -152,6 +167,8 @@ enum Happened {
     /// The daemon ends, or forgets it.
     Closed,
     Failed(String),
+    /// It is there, or why it is not.
+    Came(Result<Box<Serving>, String>),
     /// It has answered, or why it has not.
     Greeted(Result<(), String>),
     Late,
@@ -186,6 +203,7 @@ impl WorkloadTask {
                     biased;
                     () = stop.cancelled() => Happened::Closed,
                     order = orders.recv() => order.map_or(Happened::Closed, Happened::Ordered),
+                    came = came(&mut self.coming) => Happened::Came(came),
                     why = failed => Happened::Failed(why),
                     greeted = greeted, if !self.is_ready => Happened::Greeted(greeted),
                     () = sleep_until(self.late_at), if !self.waiting.is_empty() => Happened::Late,
@@ -196,10 +214,11 @@ impl WorkloadTask {
             let life = match happened {
                 Happened::Ordered(order) => self.obey(order).await,
                 Happened::Closed => return self.leave().await,
+                Happened::Came(came) => self.came(came).await,
                 Happened::Failed(why) => self.fail(why).await,
                 Happened::Greeted(greeted) => self.greeted(greeted).await,
                 Happened::Late => self.late().await,
-                Happened::Due => self.bring_up_or_fail().await,
+                Happened::Due => self.bring_up().await,
                 Happened::Looked(Ok(())) => self.becomes(Status::Running, "").await,
                 Happened::Looked(Err(why)) => self.becomes(Status::Unhealthy, &why).await,
             };
@@ -217,10 +236,12 @@ impl WorkloadTask {
                 Err(_) => Life::GoesOn,
             },
             Beginning::Found(_) => {
-                if self.record.status.is_wanted() {
-                    return self.bring_up_or_fail().await;
-                }
-                if self.record.status == Status::Stopping {
+                if let Some(process) = foreign::serves(&self.name, &self.record) {
+                    self.record.status_context = foreign::told(process);
+                    self.tell();
+                } else if self.record.status.is_wanted() {
+                    return self.bring_up().await;
+                } else if self.record.status == Status::Stopping {
                     self.become_(Status::Stopped, "").await;
                 }
                 Life::GoesOn
@@ -238,14 +259,7 @@ impl WorkloadTask {
         }
         self.new = Some(before);
         self.waiting.push(reply);
-        self.bring_up_or_fail().await
-    }
-
-    async fn bring_up_or_fail(&mut self) -> Life {
-        match self.bring_up().await {
-            Ok(()) => Life::GoesOn,
-            Err(why) => self.fail(why).await,
-        }
+        self.bring_up().await
     }
 
     /// It has answered for the first time, or said why it does not.
@@ -268,6 +282,10 @@ impl WorkloadTask {
 
     /// It takes longer than anybody should wait. One that was there goes on starting.
     async fn late(&mut self) -> Life {
+        if self.coming.is_some() || self.serving.as_ref().is_some_and(Serving::is_fetching) {
+            self.late_at = Instant::now() + TO_BE_READY;
+            return Life::GoesOn;
+        }
         if self.new.is_some() {
             return self.fail(format!("the server has not answered within {TO_BE_READY:?}")).await;
         }
@@ -276,6 +294,15 @@ impl WorkloadTask {
     }
 
     async fn obey(&mut self, Order { task, reply }: Order) -> Life {
+        if self.serving.is_none()
+            && self.coming.is_none()
+            && !matches!(task, Task::Move(_))
+            && let Some(process) = foreign::serves(&self.name, &self.record)
+        {
+            let message = format!("{}: {}", self.name, foreign::told(process));
+            let _ = reply.send(Err(Problem::new(ProblemKind::Failed, message)));
+            return Life::GoesOn;
+        }
         match task {
             Task::Start => self.start(reply).await,
             Task::Stop(drain) => {
@@ -283,11 +310,8 @@ impl WorkloadTask {
                 let stopped = self.stop(drain).await;
                 let _ = reply.send(stopped);
             }
-            Task::Restart => {
-                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
-                self.put_down(None).await;
-                self.start(reply).await;
-            }
+            Task::Restart => self.restart(reply).await,
+            Task::Refresh => self.refresh(reply).await,
             Task::Remove => {
                 self.become_(Status::Removing, "").await;
                 self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was removed meanwhile")));
@@ -297,25 +321,53 @@ impl WorkloadTask {
                 let _ = reply.send(removed.map(|()| self.view()));
                 return if is_over { Life::Over } else { Life::GoesOn };
             }
+            Task::Move(group) => {
+                let moved = self.site.files.keep_group(&self.name, &group).await;
+                if moved.is_ok() {
+                    group.as_str().clone_into(&mut self.config.group);
+                    self.tell();
+                }
+                let _ = reply.send(moved.map(|()| self.view()));
+            }
         }
         Life::GoesOn
     }
 
+    async fn restart(&mut self, reply: Reply) {
+        self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, "it was started again meanwhile")));
+        self.put_down(None).await;
+        self.start(reply).await;
+    }
+
+    /// What runs goes on until the other version is installed, and if it cannot be.
+    async fn refresh(&mut self, reply: Reply) {
+        let mut config = self.config.clone();
+        let refreshed = match self.site.refresh(&self.name, &mut config).await {
+            Ok(false) => Ok(()),
+            Ok(true) => self.site.files.keep_package(&self.name, &config).await,
+            Err(why) => Err(Problem::new(ProblemKind::Failed, why)),
+        };
+        match refreshed {
+            Ok(()) => {
+                self.config = config;
+                self.restart(reply).await;
+            }
+            Err(problem) => drop(reply.send(Err(problem))),
+        }
+    }
+
     /// Somebody wants it now, and hears where it does not start.
     async fn start(&mut self, reply: Reply) {
-        if self.serving.is_none() {
-            (self.backoff, self.again_at) = (Backoff::new(AGAIN), None);
-            if let Err(why) = self.bring_up().await {
-                self.become_(Status::Error, &why).await;
-                let _ = reply.send(Err(Problem::new(ProblemKind::Failed, why)));
-                return;
-            }
-        }
         if self.is_ready {
             let _ = reply.send(Ok(self.view()));
-        } else {
-            self.waiting.push(reply);
+            return;
         }
+        self.waiting.push(reply);
+        if self.serving.is_none() && self.coming.is_none() {
+            self.backoff = Backoff::new(AGAIN);
+            self.bring_up().await;
+        }
+        self.is_asked = true;
     }
 
     async fn stop(&mut self, drain: Option<Duration>) -> Result<WorkloadView, Problem> {
@@ -328,12 +380,31 @@ impl WorkloadTask {
         Ok(self.view())
     }
 
-    /// Starts what is to run; or why it cannot be.
-    async fn bring_up(&mut self) -> Result<(), String> {
-        self.again_at = None;
-        self.become_(Status::Starting, "").await;
+    /// Begins to start what is to run.
+    async fn bring_up(&mut self) -> Life {
+        (self.again_at, self.is_asked) = (None, false);
+        let missing = self.site.missing(&self.config).map(|package| format!("installing {package}"));
+        self.become_(Status::Starting, &missing.unwrap_or_default()).await;
         (self.is_ready, self.ready_at, self.late_at) = (false, None, Instant::now() + TO_BE_READY);
-        let serving = self.site.serve(&self.name, &self.config).await?;
+        let (site, name, config) = (Arc::clone(&self.site), self.name.clone(), self.config.clone());
+        self.coming = Some(Box::pin(async move { site.serve(&name, &config).await.map(Box::new) }));
+        Life::GoesOn
+    }
+
+    /// It is there and has not answered yet, or it cannot be.
+    async fn came(&mut self, came: Result<Box<Serving>, String>) -> Life {
+        self.coming = None;
+        let serving = match came {
+            Ok(serving) => serving,
+            Err(why) if self.is_asked => {
+                self.become_(Status::Error, &why).await;
+                self.answer_all(|_| Err(Problem::new(ProblemKind::Failed, why.clone())));
+                return Life::GoesOn;
+            }
+            Err(why) => return self.fail(why).await,
+        };
+        // What came before took its own time.
+        self.late_at = Instant::now() + TO_BE_READY;
         // The port stays what it was the first time, as clients have it in their configuration.
         let port = serving.address().port();
         if self.config.port != port {
@@ -342,14 +413,14 @@ impl WorkloadTask {
                 tracing::warn!(workload.name = %self.name, %problem, "its port will be another one next time");
             }
         }
-        (self.serving, self.started_at) = (Some(serving), SystemTime::now().into());
+        (self.serving, self.started_at) = (Some(*serving), SystemTime::now().into());
         self.tell();
-        Ok(())
+        Life::GoesOn
     }
 
     /// Stops what runs, and waits for its end.
     async fn put_down(&mut self, drain: Option<Duration>) {
-        (self.is_ready, self.again_at) = (false, None);
+        (self.is_ready, self.again_at, self.coming) = (false, None, None);
         let Some(serving) = self.serving.take() else { return };
         self.started_at = Timestamp::default();
         let stopped = serving.stop_within(drain).await;
@@ -435,7 +506,9 @@ impl WorkloadTask {
     }
 
     fn view(&self) -> WorkloadView {
-        view(&self.name, &self.config, &self.record, self.started_at.clone())
+        let metrics = self.serving.as_ref().and_then(Serving::metrics_address);
+        let metrics_url = metrics.map(|address| format!("http://{address}/metrics")).unwrap_or_default();
+        WorkloadView { metrics_url, ..view(&self.name, &self.config, &self.record, self.started_at.clone()) }
     }
 
     fn tell(&self) {
@@ -449,6 +522,14 @@ impl WorkloadTask {
         for reply in self.waiting.drain(..) {
             let _ = reply.send(answer(&view));
         }
+    }
+}
+
+/// Waits for what is being brought up.
+async fn came(coming: &mut Option<Coming>) -> Result<Box<Serving>, String> {
+    match coming {
+        Some(coming) => poll_fn(|cx| coming.as_mut().poll(cx)).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,13 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use model::permissions::{HostRule, Mount, NetworkMode};
-use model::run_config::{Run, SkepConfig};
+use model::run_config::{Run, SkepConfig, Source};
 use model::{Profile, RunConfig};
 use store::ignore::{self, IgnoreError, IgnoreRules};
 use workload::egress::{BadEgress, EgressConfig, EgressPolicy};
 use workload::sandbox::{self, BadSandbox, Bounds, Network, Sandbox, SandboxConfig};
 
 use super::{PlanError, Surroundings};
+use crate::packages::Launch;
 
 /// The profile that counts where none is given.
 pub const DEFAULT_PROFILE: &str = "network";
@@ -22,6 +23,14 @@ pub enum IsolationError {
         "permission_profile.privileged: a process is never given rights that its user has not; take it out"
     )]
     Privileged,
+    #[error(
+        "permission_profile.privileged: a privileged container has the rights of this machine's root, and nothing would hold what else the profile says; take it out"
+    )]
+    PrivilegedImage,
+    #[error(
+        "permission_profile.network.mode: what goes through {0:?}, a network of the container runtime, is not filtered; say so with outbound.insecure_allow_all, or leave the network out"
+    )]
+    Unfiltered(String),
     #[error(
         "permission_profile.network.mode: {0:?} is a network of a container runtime; for a process write none or host, or leave it out"
     )]
@@ -46,11 +55,13 @@ pub enum IsolationError {
     Home { path: PathBuf, source: io::Error },
 }
 
-/// A process's isolation.
+/// The isolation of a process, or of an image.
 pub(super) struct Isolated {
     pub(super) sandbox: Sandbox,
     /// What may be reached, where that is not all or nothing.
     pub(super) egress: Option<EgressPolicy>,
+    /// A network of the container runtime, instead.
+    pub(super) network: Option<String>,
     /// Where it runs.
     pub(super) cwd: Option<PathBuf>,
 }
@@ -61,8 +72,9 @@ pub(super) fn isolated(
     run: &Run,
     skep: &SkepConfig,
     around: &Surroundings,
+    package: Option<&Launch>,
 ) -> Result<Isolated, PlanError> {
-    Ok(made(config, run, skep, around)?)
+    Ok(made(config, run, skep, around, package)?)
 }
 
 fn made(
@@ -70,18 +82,21 @@ fn made(
     run: &Run,
     skep: &SkepConfig,
     around: &Surroundings,
+    package: Option<&Launch>,
 ) -> Result<Isolated, IsolationError> {
     let builtin = || Profile::builtin(DEFAULT_PROFILE).unwrap_or_default();
     let profile = run.profile.clone().unwrap_or_else(builtin);
+    let is_image = matches!(run.source, Source::Image(_));
     if profile.privileged {
-        return Err(IsolationError::Privileged);
+        return Err(if is_image { IsolationError::PrivilegedImage } else { IsolationError::Privileged });
     }
-    let (network, egress) = network(&profile, run.isolate_network)?;
+    let Reach { network, egress, named } = reach(&profile, run.isolate_network, is_image)?;
     let cwd = Some(&skep.cwd).filter(|cwd| !cwd.is_empty()).map(PathBuf::from);
     let mounts = |mounts: &[Mount]| mounts.iter().map(|mount| shown(mount, cwd.as_deref())).collect();
     let mut read: Vec<sandbox::Mount> = Result::from_iter::<Vec<_>>(mounts(&profile.read))?;
     let write: Vec<sandbox::Mount> = Result::from_iter::<Vec<_>>(mounts(&profile.write))?;
-    if let Some(cwd) = &cwd
+    // A directory of an image is there already.
+    if let Some(cwd) = cwd.as_ref().filter(|_| !is_image)
         && !read.iter().chain(&write).any(|mount| shows(mount, cwd))
     {
         read.push(sandbox::Mount::same(cwd));
@@ -91,6 +106,8 @@ fn made(
         .iter()
         .map(|mount| (mount.source.join(ignore::FILE_NAME), mount.target.join(ignore::FILE_NAME)));
     let fixed = fixed.filter(|(source, _)| source.is_file()).map(|(_, target)| target).collect();
+    // Nobody has anything to hide in it.
+    read.extend(package.map(|package| sandbox::Mount::same(&package.folder)));
     let user_home = around.env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| PathBuf::from(home));
     let bounds = Bounds {
         memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
@@ -101,29 +118,48 @@ fn made(
         write,
         hide,
         fixed,
-        home: home(run, around)?,
+        home: if is_image { None } else { home(run, around)? },
         user_home,
         network,
         bounds,
         waived: Vec::new(),
     })?;
-    Ok(Isolated { sandbox, egress, cwd })
+    Ok(Isolated { sandbox, egress, network: named, cwd })
 }
 
-fn network(profile: &Profile, isolated: bool) -> Result<(Network, Option<EgressPolicy>), IsolationError> {
+/// What is reached.
+struct Reach {
+    network: Network,
+    egress: Option<EgressPolicy>,
+    /// A network of the container runtime, which is not judged.
+    named: Option<String>,
+}
+
+impl From<Network> for Reach {
+    fn from(network: Network) -> Self {
+        Self { network, egress: None, named: None }
+    }
+}
+
+fn reach(profile: &Profile, isolated: bool, is_image: bool) -> Result<Reach, IsolationError> {
     let said = profile.network.clone().unwrap_or_default();
     if said.inbound.is_some_and(|inbound| inbound.allow_host.is_some_and(|hosts| !hosts.is_empty())) {
         return Err(IsolationError::Inbound);
     }
-    let restricts = said.outbound.is_some_and(|outbound| !outbound.insecure_allow_all);
+    let allows_all = said.outbound.as_ref().is_some_and(|outbound| outbound.insecure_allow_all);
+    let restricts = said.outbound.is_some() && !allows_all;
     match said.mode {
-        NetworkMode::None => return Ok((Network::None, None)),
+        NetworkMode::None => return Ok(Network::None.into()),
+        NetworkMode::Custom(name) if is_image && allows_all => {
+            return Ok(Reach { named: Some(name), ..Network::Host.into() });
+        }
+        NetworkMode::Custom(name) if is_image => return Err(IsolationError::Unfiltered(name)),
         NetworkMode::Custom(name) => return Err(IsolationError::Network(name)),
         NetworkMode::Host if restricts => return Err(IsolationError::Unrestricted("network.mode host")),
-        NetworkMode::Host => return Ok((Network::Host, None)),
+        NetworkMode::Host => return Ok(Network::Host.into()),
         NetworkMode::Unsaid | NetworkMode::Default | NetworkMode::Bridge if isolated => {}
         _ if restricts => return Err(IsolationError::Unrestricted("isolate_network false")),
-        _ => return Ok((Network::Host, None)),
+        _ => return Ok(Network::Host.into()),
     }
     let outbound = profile.outbound();
     let hosts = |rules: Vec<HostRule>| rules.iter().map(|rule| rule.as_str().to_owned()).collect();
@@ -133,7 +169,7 @@ fn network(profile: &Profile, isolated: bool) -> Result<(Network, Option<EgressP
         insecure_allow_all: outbound.insecure_allow_all,
     });
     let policy = policy.map_err(IsolationError::Egress)?;
-    Ok((Network::Egress, Some(policy)))
+    Ok(Reach { egress: Some(policy), ..Network::Egress.into() })
 }
 
 /// A mount of a profile; what is relative is so to the working directory.
@@ -212,6 +248,8 @@ mod tests {
             env: Vec::new(),
             whole_env: None,
             secrets: None,
+            packages: Default::default(),
+            runtimes: Default::default(),
         }
     }
 
@@ -221,7 +259,7 @@ mod tests {
         );
         let config: RunConfig = model::Document::parse(&text).unwrap();
         let around = around(folder);
-        made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around)
+        made(&config, &config.checked().unwrap(), &SkepConfig::default(), &around, None)
     }
 
     /// Each member of a profile, and all that stands in none of its members.
@@ -245,7 +283,7 @@ mod tests {
             let Isolated { egress, .. } = isolate(profile, folder.path()).unwrap();
             assert_eq!(egress.is_some(), policy, "{profile}");
             assert_eq!(
-                super::network(&Profile::parse(profile).unwrap(), true).unwrap().0,
+                super::reach(&Profile::parse(profile).unwrap(), true, false).unwrap().network,
                 network,
                 "{profile}"
             );
@@ -300,11 +338,12 @@ mod tests {
 
     #[test]
     fn a_network_that_is_not_isolated_is_not_restricted() {
-        let network = |text: &str| super::network(&Profile::parse(text).unwrap(), false);
+        let network =
+            |text: &str| reach(&Profile::parse(text).unwrap(), false, false).map(|reach| reach.network);
         for text in ["{}", r#"{"network":{"outbound":{"insecure_allow_all":true}}}"#] {
-            assert_eq!(network(text).unwrap().0, Network::Host, "{text}");
+            assert_eq!(network(text).unwrap(), Network::Host, "{text}");
         }
-        assert_eq!(network(r#"{"network":{"mode":"none","outbound":{}}}"#).unwrap().0, Network::None);
+        assert_eq!(network(r#"{"network":{"mode":"none","outbound":{}}}"#).unwrap(), Network::None);
         for outbound in
             ["{}", r#"{"allow_host":["a.example"]}"#, r#"{"allow_host":[]}"#, r#"{"allow_port":[1]}"#]
         {
@@ -318,7 +357,7 @@ mod tests {
     fn an_empty_list_opens_nothing() {
         let decide = |outbound: &str| {
             let profile = format!(r#"{{"network":{{"outbound":{outbound}}}}}"#);
-            let (_, policy) = super::network(&Profile::parse(&profile).unwrap(), true).unwrap();
+            let policy = reach(&Profile::parse(&profile).unwrap(), true, false).unwrap().egress;
             let name = workload::egress::HostName::parse("a.example").unwrap();
             policy.unwrap().decide(&workload::egress::Destination::Name(name), 443)
         };

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use model::permissions::Mount;
+use model::run_config::{Run, Source};
 use model::{Json, Profile, RunConfig};
 use serde::Deserialize;
 
@@ -27,9 +28,9 @@ struct Parameters {
 }
 
 /// The members that ask for what is not there, and of the chain the layers.
-pub(super) fn asked(config: &RunConfig, profile: Option<&Profile>) -> Vec<String> {
+pub(super) fn asked(config: &RunConfig, run: &Run) -> Vec<String> {
     let opaque = opaque(config).into_iter().filter(|(_, json)| json.as_ref().is_some_and(says_something));
-    let plain = plain(config, profile).into_iter().filter(|(_, is_asked)| *is_asked);
+    let plain = plain(config, run).into_iter().filter(|(_, is_asked)| *is_asked);
     let mut names: Vec<String> = opaque.map(|(name, _)| name.to_owned()).collect();
     names.extend(plain.map(|(name, _)| name.to_owned()));
     names.extend(layers(config));
@@ -54,14 +55,17 @@ fn opaque(config: &RunConfig) -> [(&'static str, &Option<Json>); 12] {
     ]
 }
 
-fn plain(config: &RunConfig, profile: Option<&Profile>) -> [(&'static str, bool); 16] {
+fn plain(config: &RunConfig, run: &Run) -> [(&'static str, bool); 16] {
+    let is_image = matches!(run.source, Source::Image(_));
+    let profile = run.profile.as_ref();
     let scaling = config.scaling_config.as_ref();
     [
         ("authz_config_path", !config.authz_config_path.is_empty()),
         ("audit_config_path", !config.audit_config_path.is_empty()),
         ("remote_auth_config", logs_in(config)),
-        ("cmd_args", !config.cmd_args.is_empty()),
-        ("publish", !config.publish.is_empty()),
+        ("cmd_args", !is_image && !config.cmd_args.is_empty()),
+        // For an image there is a reason of its own.
+        ("publish", !is_image && !config.publish.is_empty()),
         ("volumes", !config.volumes.iter().all(|volume| profile.is_some_and(|it| is_mounted(volume, it)))),
         ("env_file_dir", !config.env_file_dir.is_empty()),
         ("k8s_pod_template_patch", !config.k8s_pod_template_patch.is_empty()),
@@ -192,7 +196,10 @@ mod tests {
 
     fn asked(text: &str) -> Vec<String> {
         let config = RunConfig::parse(text).unwrap();
-        super::asked(&config, config.profile().unwrap().as_ref())
+        let command = r#"{"name":"a","transport":"stdio","skep":{"command":"c"}}"#;
+        let mut run = RunConfig::parse(command).unwrap().checked().unwrap();
+        run.profile = config.profile().unwrap();
+        super::asked(&config, &run)
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
 use vmcp::hub::{Hub, HubConfig};
+use workload::container::{Container, Progress};
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
@@ -68,6 +69,8 @@ pub(super) struct Route {
     transport: &'static str,
     grace: Duration,
     end: End,
+    /// Where its commands run, if that is a container.
+    container: Option<Container>,
 }
 
 #[derive(Clone)]
@@ -152,7 +155,13 @@ impl Making<'_> {
             }
             Target::Remote(http) => {
                 let kind = self.http(http, None).await?;
-                Ok(Route { kind, transport: http.transport.name(), grace: Duration::ZERO, end: End::Unknown })
+                Ok(Route {
+                    kind,
+                    transport: http.transport.name(),
+                    grace: Duration::ZERO,
+                    end: End::Unknown,
+                    container: None,
+                })
             }
             Target::Server { command, egress, http, grace } => {
                 self.server(command, egress.clone(), http, *grace).await
@@ -185,7 +194,13 @@ impl Making<'_> {
         };
         let bridge = Bridge::new(self.bridge_config(target, mode)?, Arc::new(connect));
         self.maintain(&bridge);
-        Ok(Route { kind: Kind::Bridge(bridge), transport: "stdio", grace, end })
+        Ok(Route {
+            kind: Kind::Bridge(bridge),
+            transport: "stdio",
+            grace,
+            end,
+            container: command.container().cloned(),
+        })
     }
 
     async fn server(
@@ -195,7 +210,7 @@ impl Making<'_> {
         http: &HttpTarget,
         grace: Duration,
     ) -> Result<Route, StartError> {
-        let inside = command.sandbox().map(|_| Inside::default());
+        let inside = command.has_network().then(Inside::default);
         let kind = self.http(http, inside.clone()).await?;
         let listens =
             match endpoints(&http.urls)?.first().map(|endpoint| (endpoint.target.clone(), endpoint.port)) {
@@ -209,7 +224,8 @@ impl Making<'_> {
         let state = supervisor.state();
         let supervisor = Arc::new(Mutex::new(Some(supervisor)));
         let end = End::Supervised { state, listens, inside, supervisor };
-        Ok(Route { kind, transport: http.transport.name(), grace, end })
+        let container = command.container().cloned();
+        Ok(Route { kind, transport: http.transport.name(), grace, end, container })
     }
 
     fn log(&self) -> Result<LogTail, StartError> {
@@ -330,7 +346,7 @@ impl Making<'_> {
         });
         let grace = members.iter().map(Route::grace).max().unwrap_or_default();
         let kind = Kind::Hub { hub, members: members.into() };
-        Ok(Route { kind, transport: "streamable-http", grace, end: End::Unknown })
+        Ok(Route { kind, transport: "streamable-http", grace, end: End::Unknown, container: None })
     }
 
     fn store(&self) -> Result<Arc<dyn SessionStore>, StartError> {
@@ -460,6 +476,20 @@ impl Route {
         tokio::select! {
             () = given_up => {}
             () = answers => {}
+        }
+    }
+
+    /// Whether an image is being fetched, which takes as long as it takes.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.container
+            .as_ref()
+            .is_some_and(|container| matches!(*container.progress().borrow(), Progress::Pulling { .. }))
+    }
+
+    /// Ends the container, once nothing is wanted of it any more.
+    pub(super) async fn end_container(&self) {
+        if let Some(container) = &self.container {
+            container.end().await;
         }
     }
 

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::RunConfig;
+use super::{RunConfig, SkepConfig};
 use crate::label::{Label, is_reserved};
 use crate::permissions::{NotAProfile, Problem};
-use crate::{GroupName, Profile, SecretRef, WorkloadName};
+use crate::{GroupName, PackageSpec, Profile, SecretRef, WorkloadName};
 
 /// How a server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,13 @@ pub enum Source {
         program: String,
         args: Vec<String>,
     },
+    /// A program of a package, at one version.
+    Package {
+        package: PackageSpec,
+        /// Which one, where it is not the package's only one or the one of its name.
+        program: Option<String>,
+        args: Vec<String>,
+    },
 }
 
 /// Arguments and URLs may hold tokens.
@@ -93,6 +100,9 @@ impl fmt::Debug for Source {
             Self::Remote(_) => f.write_str("Remote(…)"),
             Self::Command { program, .. } => {
                 f.debug_struct("Command").field("program", program).finish_non_exhaustive()
+            }
+            Self::Package { package, .. } => {
+                f.debug_struct("Package").field("package", package).finish_non_exhaustive()
             }
         }
     }
@@ -187,13 +197,16 @@ impl RunConfig {
     }
 
     fn checked_source(&self, problems: &mut Problems) -> Option<Source> {
+        if let Some(skep) = self.skep.as_ref().filter(|skep| !skep.package.is_empty()) {
+            return self.checked_package(skep, problems);
+        }
         let skep = self.skep.as_ref().filter(|skep| !skep.command.is_empty());
         match (&*self.remote_url, &*self.image, skep) {
             ("", "", None) => {
                 problems.add(
                     "image",
                     "",
-                    "is not there, nor are remote_url and skep.command: say what is run",
+                    "is not there, nor are remote_url, skep.command and skep.package: say what is run",
                 );
                 None
             }
@@ -208,6 +221,24 @@ impl RunConfig {
             // As in ToolHive, a remote server has no image, whatever stands there.
             (url, _, None) => Some(Source::Remote(url.to_owned())),
         }
+    }
+
+    fn checked_package(&self, skep: &SkepConfig, problems: &mut Problems) -> Option<Source> {
+        if !self.remote_url.is_empty() || !self.image.is_empty() {
+            problems.add("skep.package", &skep.package, "is there beside image or remote_url: leave one");
+            return None;
+        }
+        let package = PackageSpec::from_str(&skep.package);
+        let package = package.map_err(|error| {
+            problems.add("skep.package", &skep.package, &error.to_string());
+        });
+        let package = package.ok()?;
+        if package.exact().is_none() {
+            problems.add("skep.package", &skep.package, "names no one version: `skep run` finds it out");
+            return None;
+        }
+        let program = Some(skep.command.clone()).filter(|program| !program.is_empty());
+        Some(Source::Package { package, program, args: skep.args.clone() })
     }
 
     fn checked_transport(&self, problems: &mut Problems) -> Option<Transport> {
@@ -230,7 +261,7 @@ impl RunConfig {
         match (source, self.skep.as_ref().map_or("", |skep| &*skep.isolation)) {
             (Source::Remote(_), "") => Some(Isolation::None),
             (Source::Image(_), "") => Some(Isolation::Container),
-            (Source::Command { .. }, "") => Some(Isolation::Process),
+            (Source::Command { .. } | Source::Package { .. }, "") => Some(Isolation::Process),
             (_, text) => problems.judge("skep.isolation", text, text.parse()),
         }
     }

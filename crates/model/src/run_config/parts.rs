@@ -146,7 +146,11 @@ members! {
         isolation: String,
         /// Parts of that isolation that may be missing where the kernel lacks them.
         accept_without: Vec<String>,
-        /// The program of a server that is a plain command; without one it is an image or remote.
+        /// The package that the server is, at the one version that is run: `npx://NAME@VERSION`.
+        package: String,
+        /// As it was asked for; what it is pinned anew from.
+        package_asked: String,
+        /// The program of a server that is a plain command; of a package, which of its programs it is.
         command: String,
         args: Vec<String>,
         /// The directory it runs in.

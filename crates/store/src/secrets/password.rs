@@ -23,8 +23,10 @@ pub enum PasswordError {
     Readable { path: PathBuf },
     #[error("{} holds no password", path.display())]
     Empty { path: PathBuf },
-    #[error("there are secrets, but {}, which holds their password, is gone", path.display())]
+    #[error("there are secrets, but {}, which holds their password, is not there: `skep secret setup` takes it", path.display())]
     Gone { path: PathBuf },
+    #[error("{} holds another password already", path.display())]
+    Another { path: PathBuf },
     #[error("the system gives no random bytes")]
     NoRandom,
 }
@@ -71,6 +73,22 @@ impl PasswordFile {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path }
+    }
+
+    /// Keeps a password that somebody knows.
+    ///
+    /// # Errors
+    /// [`PasswordError::Another`] where one is kept, and others.
+    pub fn keep(&self, password: &SecretValue) -> Result<(), PasswordError> {
+        let text = Zeroizing::new(format!("{}\n", password.reveal()));
+        let kept = self.taken(file::read_or_create(&self.path, || text.to_string())?)?;
+        if kept == *password { Ok(()) } else { Err(PasswordError::Another { path: self.path.clone() }) }
+    }
+
+    /// Whether one is kept.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.path.exists()
     }
 
     fn taken(&self, text: String) -> Result<SecretValue, PasswordError> {
@@ -122,6 +140,18 @@ mod tests {
         assert!(other != password);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!format!("{source:?}").contains(password.reveal()));
+    }
+
+    #[test]
+    fn a_password_that_is_known_is_kept_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = PasswordFile::new(folder.path().join("password"));
+        let (known, other) = (SecretValue::new("known".to_owned()), SecretValue::new("other".to_owned()));
+        assert!(!source.is_there());
+        source.keep(&known).unwrap();
+        source.keep(&known).unwrap();
+        assert!(matches!(source.keep(&other), Err(PasswordError::Another { .. })));
+        assert_eq!((source.existing().unwrap(), source.is_there()), (known, true));
     }
 
     #[test]

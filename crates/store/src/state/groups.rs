@@ -75,6 +75,21 @@ impl Groups {
         Ok(self.0.change(name, change)?.0.into_value())
     }
 
+    /// Makes a group as somebody else had it, or gives the one that is there what it has not.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn absorb(&self, name: &GroupName, group: &Group) -> Result<(), StateError> {
+        match self.0.create(name, group) {
+            Err(StateError::Exists { .. }) => self
+                .change(name, |there| {
+                    there.absorb(group);
+                })
+                .map(drop),
+            created => created.map(drop),
+        }
+    }
+
     /// Removes a group. Its workloads are the caller's to move. False where there was none.
     ///
     /// # Errors

@@ -28,9 +28,28 @@ pub(super) enum Value {
     Map(Vec<(String, Node)>),
 }
 
+/// How deep a file may be nested. Arguments may be a hundred levels deep, and they are not at the top.
+const MAX_DEPTH: usize = 200;
+
+/// The parser recurses, by up to 32 KiB a level where it is not optimised.
+const STACK: usize = 16 << 20;
+
 impl Node {
-    /// Reads a file's text.
+    /// Reads a file's text, on a stack that is large enough for any that is allowed.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        let parsed = std::thread::scope(|scope| {
+            let parser = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
+            parser.spawn_scoped(scope, || Self::parse_here(text)).map(std::thread::ScopedJoinHandle::join)
+        });
+        let failed = |message: String| Problem { path: String::new(), place: Place::default(), message };
+        match parsed {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(failed("failed to parse YAML: the parser panicked".to_owned())),
+            Err(error) => Err(failed(format!("failed to parse YAML: no thread could be started: {error}"))),
+        }
+    }
+
+    fn parse_here(text: &str) -> Result<Self, Problem> {
         let parsed: Result<Spanned<Parsed>, _> = serde_saphyr::from_str_with_options(text, options());
         parsed.map(Self::from).map_err(|error| {
             let place = error.location().map_or_else(Place::default, |location| Place {
@@ -77,6 +96,9 @@ fn options() -> serde_saphyr::Options {
     let mut options = serde_saphyr::Options::default();
     options.strict_booleans = true;
     options.with_snippet = false;
+    let mut budget = serde_saphyr::Budget::default();
+    budget.max_depth = MAX_DEPTH;
+    options.budget = Some(budget);
     options
 }
 

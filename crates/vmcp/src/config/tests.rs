@@ -325,6 +325,20 @@ fn steps_are_checked_one_by_one() {
 }
 
 #[test]
+fn arguments_are_not_nested_without_end() {
+    let file = |depth: usize| {
+        let (open, close) = ("{a: ".repeat(depth), "}".repeat(depth));
+        let step = format!("{{id: a, tool: t, arguments: {{x: {open}'{{{{.v}}}}'{close}}}}}");
+        format!("{LEAST}compositeTools: [{{name: c, description: d, steps: [{step}]}}]")
+    };
+    assert!(read(&file(50)).is_ok());
+    let found = read(&file(150)).expect_err("150 levels");
+    assert!(found.len() == 1 && found[0].contains("depth limit exceeded: 100"), "{found:?}");
+    let found = read(&file(100_000)).expect_err("a stack's end");
+    assert!(found.len() == 1 && found[0].starts_with("failed to parse YAML"), "{found:?}");
+}
+
+#[test]
 fn parameters_and_outputs_are_checked() {
     let file = |more: &str| {
         format!("{LEAST}compositeTools: [{{name: c, description: d, steps: [{{id: a, tool: t}}], {more}}}]")

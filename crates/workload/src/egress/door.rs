@@ -9,6 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::pace::Pace;
+
 /// How long nothing is accepted after accepting failed: skep is out of file descriptors, and others give some back.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -16,6 +18,7 @@ const BREATH: Duration = Duration::from_millis(100);
 pub(super) async fn let_in<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     most: usize,
+    pace: &Pace,
     tasks: Tasks,
     full: impl Fn(TcpStream),
     serve: impl Fn(TcpStream, CancellationToken) -> F,
@@ -24,7 +27,10 @@ pub(super) async fn let_in<F: Future<Output = ()> + Send + 'static>(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                pace.keep().await;
+                listener.accept().await
+            } => accepted,
         };
         let Ok((stream, _)) = accepted else {
             sleep(BREATH).await;

@@ -13,6 +13,7 @@ use super::dial::{Dialler, NotDialled};
 use super::door;
 use super::name_table::{Held, NameTable};
 use super::outside::Outside;
+use super::pace::Pace;
 use super::policy::{Denial, Destination, EgressPolicy};
 use super::relay::{relay, reset};
 use crate::process::netns::original_destination;
@@ -24,6 +25,7 @@ pub(super) struct Gate<O> {
     pub(super) names: NameTable,
     pub(super) audit: Arc<Audit>,
     pub(super) limits: EgressLimits,
+    pub(super) pace: Arc<Pace>,
     pub(super) outside: O,
 }
 
@@ -36,7 +38,7 @@ impl<O: Outside> Gate<O> {
             let gate = Arc::clone(&self);
             async move { gate.connection(stream, stop).await }
         };
-        door::let_in(listener, most, tasks, full, serve).await;
+        door::let_in(listener, most, &self.pace, tasks, full, serve).await;
     }
 
     fn refuse_for_want_of_room(&self, stream: TcpStream) {

@@ -13,6 +13,7 @@ use super::audit::Audit;
 use super::dns::answer;
 use super::door;
 use super::name_table::NameTable;
+use super::pace::Pace;
 use super::policy::EgressPolicy;
 use super::relay::reset;
 
@@ -30,6 +31,7 @@ pub(super) struct NameServer {
     pub(super) policy: Arc<EgressPolicy>,
     pub(super) names: NameTable,
     pub(super) audit: Arc<Audit>,
+    pub(super) pace: Arc<Pace>,
 }
 
 impl NameServer {
@@ -40,7 +42,10 @@ impl NameServer {
         loop {
             let received = tokio::select! {
                 () = stop.cancelled() => return,
-                received = socket.recv_from(&mut buffer) => received,
+                received = async {
+                    self.pace.keep().await;
+                    socket.recv_from(&mut buffer).await
+                } => received,
             };
             let Ok((length, from)) = received else {
                 sleep(BREATH).await;
@@ -61,7 +66,7 @@ impl NameServer {
                 stop.run_until_cancelled(server.connection(stream)).await;
             }
         };
-        door::let_in(listener, CONNECTIONS, tasks, reset, serve).await;
+        door::let_in(listener, CONNECTIONS, &self.pace, tasks, reset, serve).await;
     }
 
     /// One query after the other, each after its length, until one is not answered.
@@ -77,6 +82,7 @@ impl NameServer {
         }
         buffer.resize(length, 0);
         stream.read_exact(buffer).await.ok()?;
+        self.pace.keep().await;
         let reply = self.answer(buffer)?;
         let length = u16::try_from(reply.len()).ok()?.to_be_bytes();
         stream.write_all(&[&length[..], &reply].concat()).await.ok()

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use crate::container::Container;
 use crate::sandbox::Sandbox;
 
 /// A command with its arguments, environment and directory.
@@ -20,7 +22,17 @@ pub struct CommandSpec {
     env: Vec<(String, String)>,
     inherits_env: bool,
     cwd: Option<PathBuf>,
-    sandbox: Option<Arc<Sandbox>>,
+    place: Place,
+}
+
+/// Where a command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Where skep does.
+    Here,
+    Sandbox(Arc<Sandbox>),
+    #[cfg(target_os = "linux")]
+    Container(Container),
 }
 
 /// A command that no system can run, whatever is installed.
@@ -53,7 +65,21 @@ impl CommandSpec {
         }
         refuse_nul("the program's name", &program)?;
         args.iter().try_for_each(|arg| refuse_nul("an argument", arg))?;
-        Ok(Self { program, args, env: Vec::new(), inherits_env: true, cwd: None, sandbox: None })
+        Ok(Self { program, args, env: Vec::new(), inherits_env: true, cwd: None, place: Place::Here })
+    }
+
+    /// What an image runs: its entry point, with these arguments instead of its own if there are any. Its environment
+    /// and directory are the image's, unless they are set.
+    ///
+    /// # Errors
+    /// [`BadCommand`] when a text contains a NUL byte.
+    #[cfg(target_os = "linux")]
+    pub fn of_image(
+        container: Container,
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Result<Self, BadCommand> {
+        let spec = Self::new(container.image(), args)?.with_clear_env();
+        Ok(Self { place: Place::Container(container), ..spec })
     }
 
     /// Sets environment variables, on top of the inherited ones or, after [`Self::with_clear_env`], alone.
@@ -93,7 +119,7 @@ impl CommandSpec {
     /// must be visible inside.
     #[must_use]
     pub fn with_sandbox(mut self, sandbox: Sandbox) -> Self {
-        self.sandbox = Some(Arc::new(sandbox));
+        self.place = Place::Sandbox(Arc::new(sandbox));
         self
     }
 
@@ -112,7 +138,26 @@ impl CommandSpec {
     /// How it is isolated, if it is.
     #[must_use]
     pub fn sandbox(&self) -> Option<&Sandbox> {
-        self.sandbox.as_deref()
+        match &self.place {
+            Place::Sandbox(sandbox) => Some(sandbox),
+            _ => None,
+        }
+    }
+
+    /// The container it runs in, if it does.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn container(&self) -> Option<&Container> {
+        match &self.place {
+            Place::Container(container) => Some(container),
+            Place::Here | Place::Sandbox(_) => None,
+        }
+    }
+
+    /// Whether sockets of its network are to be had ([`crate::Process::socket_inside`]).
+    #[must_use]
+    pub fn has_network(&self) -> bool {
+        self.place != Place::Here
     }
 
     /// The same for whoever runs it in a sandbox.
@@ -125,6 +170,16 @@ impl CommandSpec {
             program: self.program.clone(),
             args: self.args.clone(),
             env,
+            cwd: self.cwd.clone(),
+        }
+    }
+
+    /// The same for whoever runs it in a container.
+    #[cfg(target_os = "linux")]
+    pub(super) fn to_inside(&self) -> crate::container::Inside {
+        crate::container::Inside {
+            args: self.args.clone(),
+            env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: self.cwd.clone(),
         }
     }
@@ -154,7 +209,7 @@ impl fmt::Debug for CommandSpec {
             .field("env.names", &names)
             .field("inherits_env", &self.inherits_env)
             .field("cwd", &self.cwd)
-            .field("sandbox", &self.sandbox)
+            .field("place", &self.place)
             .finish()
     }
 }

@@ -11,10 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
 
-use super::exit::Exit;
-use super::group::Group;
+use super::exit::{Cause, Exit};
 use super::ladder::{Input, LEAVE_ON_EOF, Ladder, Step};
-use super::os::ExitWatch;
+use super::leader::{EndOfLeader, Leader};
 use super::{Process, Wiring};
 use crate::log::LogTail;
 
@@ -29,7 +28,7 @@ pub(super) struct Streams {
 }
 
 struct Driver {
-    group: Group,
+    leader: Leader,
     ladder: Ladder,
     /// The last grace period somebody asked to stop with. Closed when the handle is gone.
     stop: watch::Receiver<Option<Duration>>,
@@ -39,40 +38,36 @@ struct Driver {
 
 /// Makes the handle of a started process and the task that looks after it.
 pub(super) fn new(
-    group: Group,
-    exit: ExitWatch,
+    leader: Leader,
+    exit: EndOfLeader,
     streams: Streams,
     wiring: Wiring,
     log: LogTail,
 ) -> (Process, impl Future<Output = ()> + Send + use<>) {
-    let pid = group.id();
+    let pid = leader.id();
     let eof_wait = match wiring {
         Wiring::Piped => LEAVE_ON_EOF,
         Wiring::Logged => Duration::ZERO,
     };
     let (stop_sender, stop) = watch::channel(None);
     let (done, done_receiver) = watch::channel(None);
-    let process = Process {
-        pid: pid.as_raw_pid(),
-        stop: stop_sender,
-        done: done_receiver,
-        log: log.clone(),
-        confined: None,
-    };
-    let span = tracing::info_span!("process", workload.name = log.name(), process.pid = pid.as_raw_pid());
-    let driver = Driver { group, ladder: Ladder::new(eof_wait), stop, done, log };
+    let process = Process { pid, stop: stop_sender, done: done_receiver, log: log.clone(), confined: None };
+    let span = tracing::info_span!("process", workload.name = log.name(), process.pid = pid);
+    let driver = Driver { leader, ladder: Ladder::new(eof_wait), stop, done, log };
     (process, driver.run(exit, streams).instrument(span))
 }
 
 impl Driver {
-    async fn run(mut self, exit: ExitWatch, streams: Streams) {
+    async fn run(mut self, exit: EndOfLeader, streams: Streams) {
         tracing::debug!("process started");
         let mut pumps = pump(streams, &self.log);
-        if let Err(error) = self.until_ended(exit).await {
+        let told = self.until_ended(exit).await.unwrap_or_else(|error| {
             // The runtime cannot watch it: it is going away, or it was built without IO.
             tracing::warn!(%error, "process is no longer watched and was killed");
-        }
-        let exit = Exit { asked: self.ladder.asked(), cause: self.group.reap() };
+            None
+        });
+        let reaped = self.leader.reap();
+        let exit = Exit { asked: self.ladder.asked(), cause: told.unwrap_or(reaped) };
         let all_read = async { while pumps.join_next().await.is_some() {} };
         if timeout(PIPES_AFTER_EXIT, all_read).await.is_err() {
             tracing::debug!("process ended, somebody else still holds its output");
@@ -82,8 +77,8 @@ impl Driver {
     }
 
     /// Carries out the ladder until the leader has ended.
-    async fn until_ended(&mut self, exit: ExitWatch) -> io::Result<()> {
-        let ended = exit.ended();
+    async fn until_ended(&mut self, exit: EndOfLeader) -> io::Result<Option<Cause>> {
+        let ended = exit.come();
         tokio::pin!(ended);
         loop {
             let deadline = self.ladder.deadline();
@@ -94,8 +89,8 @@ impl Driver {
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Input::DeadlinePassed,
             };
             match self.ladder.step(input, Instant::now()) {
-                Some(Step::Terminate) => self.group.signal(Signal::TERM),
-                Some(Step::Kill) => self.group.signal(Signal::KILL),
+                Some(Step::Terminate) => self.leader.signal(Signal::TERM),
+                Some(Step::Kill) => self.leader.signal(Signal::KILL),
                 None => {}
             }
         }

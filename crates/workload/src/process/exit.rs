@@ -20,6 +20,8 @@ pub enum Cause {
     Exited(i32),
     /// A signal ended it.
     Signalled(i32),
+    /// The container that it ran in ended, and everything in it.
+    ContainerEnded,
     /// The system did not tell (somebody else reaped it, or the runtime went away).
     Unknown,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Cause {
                 Some(name) => write!(f, "was killed by {name}"),
                 None => write!(f, "was killed by signal {signal}"),
             },
+            Self::ContainerEnded => f.write_str("ended with its container, which was removed or killed"),
             Self::Unknown => f.write_str("ended in an unknown way"),
         }
     }

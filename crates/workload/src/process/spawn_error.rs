@@ -40,6 +40,10 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// Its container cannot be had, or does not run it.
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Container(#[from] crate::container::ContainerError),
     /// A part of its isolation cannot be had, or the sandbox cannot be built as wished.
     #[error("{what}")]
     Unisolated {
@@ -64,6 +68,8 @@ impl SpawnError {
             Self::NoDirectory { .. } => "Create the directory, or choose another one.",
             Self::OutOfResources(_) => "Raise the limits (ulimit -u, ulimit -n) or stop other programs.",
             Self::Unisolated { hint, .. } => return *hint,
+            #[cfg(target_os = "linux")]
+            Self::Container(error) => return error.hint(),
             Self::Refused { .. } => return None,
         })
     }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{self, Streams};
 use super::group::Group;
+use super::leader::{EndOfLeader, Leader};
 use super::os::{ExitWatch, Leash, pass_on};
 use super::{Process, StdPipes, Wiring};
 use crate::log::LogTail;
@@ -89,7 +90,7 @@ fn start(
     let leader = group.leader_mut();
     let pipes = leader.stdin.take().map(|stdin| StdPipes { stdin, stdout: leader.stdout.take() });
     let streams = Streams { stdout: leader.stdout.take(), stderr: leader.stderr.take() };
-    let (process, driver) = driver::new(group, exit, streams, wiring, log);
+    let (process, driver) = driver::new(Leader::Child(group), EndOfLeader::Child(exit), streams, wiring, log);
     runtime.spawn(driver);
     Ok(Started { process, pipes })
 }

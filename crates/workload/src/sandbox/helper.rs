@@ -9,7 +9,7 @@
 //! All three are in the process group of the holder, so TERM reaches the command as it would without a sandbox; the
 //! other two are deaf to it. Each tells what failed and is gone; nothing here is repaired or tried again.
 
-mod bounds;
+pub(crate) mod bounds;
 mod cgroup;
 mod command;
 mod identity;
@@ -17,7 +17,7 @@ mod init;
 mod mounts;
 mod probe;
 mod syscalls;
-mod walls;
+pub(crate) mod walls;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -157,7 +157,7 @@ impl Held {
 }
 
 /// Only the command holds the pipes that skep talks to it over, so that skep sees them end with it.
-fn let_go_of_stdio() -> io::Result<()> {
+pub(crate) fn let_go_of_stdio() -> io::Result<()> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;

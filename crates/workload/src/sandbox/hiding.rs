@@ -15,26 +15,26 @@ use super::plan::Shown;
 
 /// A path inside that is covered.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hidden {
-    pub(super) path: OsString,
+pub(crate) struct Hidden {
+    pub(crate) path: OsString,
     /// Whether the command could have put links on the way to it.
-    pub(super) is_in_writable: bool,
+    pub(crate) is_in_writable: bool,
     /// Whether it was named at another place, and may be out of sight at this one.
-    pub(super) is_elsewhere: bool,
+    pub(crate) is_elsewhere: bool,
 }
 
 impl Hidden {
     /// A path that is covered where it exists.
-    pub(super) fn if_there(path: &Path) -> Self {
+    pub(crate) fn if_there(path: &Path) -> Self {
         Self { path: path.into(), is_in_writable: false, is_elsewhere: true }
     }
 }
 
 /// All that is to be covered.
-pub(super) struct Covers {
+pub(crate) struct Covers {
     /// What is further up first.
-    pub(super) pinned: BTreeSet<PathBuf>,
-    pub(super) hidden: Vec<Hidden>,
+    pub(crate) pinned: BTreeSet<PathBuf>,
+    pub(crate) hidden: Vec<Hidden>,
 }
 
 /// One tree of the host as it is seen inside.
@@ -45,7 +45,7 @@ struct Tree<'a> {
 }
 
 /// Finds them for what is named, inside, as hidden and as fixed.
-pub(super) fn covers(hide: &[PathBuf], fixed: &[PathBuf], shown: &[Shown], home: Option<&Path>) -> Covers {
+pub(crate) fn covers(hide: &[PathBuf], fixed: &[PathBuf], shown: &[Shown], home: Option<&Path>) -> Covers {
     let kept = home.map(|source| Tree { source, target: Path::new(HOME), is_writable: true });
     let trees: Vec<Tree<'_>> = kept
         .into_iter()

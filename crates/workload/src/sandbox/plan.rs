@@ -35,10 +35,10 @@ pub(crate) struct Invocation {
 
 /// A path of the host at a place inside.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Shown {
-    pub(super) source: OsString,
-    pub(super) target: OsString,
-    pub(super) is_writable: bool,
+pub(crate) struct Shown {
+    pub(crate) source: OsString,
+    pub(crate) target: OsString,
+    pub(crate) is_writable: bool,
 }
 
 /// All that the helper is told.

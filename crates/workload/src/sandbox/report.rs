@@ -1,31 +1,24 @@
-//! What is said between skep and the processes of a sandbox, over one pair of sockets that keeps messages apart.
+//! What is said between skep and the processes of a sandbox, over one line ([`crate::line`]).
 //!
 //! The helper tells, in order: the descriptors of a prepared network (only with [`super::Network::Egress`]), then that
 //! the command runs, or why it does not. Afterwards pid 1 answers one request: for a socket of its network namespace.
 //! The other end closing is the end of the sandbox.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::{NetworkSockets, Part};
+pub(super) use crate::line::{receive, send};
 
-/// Longer than the longest message, which names one path.
-const MESSAGE_BYTES: usize = 32 * 1024;
-/// Most descriptors of one message: those of [`NetworkSockets`].
-const DESCRIPTORS: usize = 3;
 /// How long the helper may take. What it does is local, but for a mount of a file system that hangs.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long pid 1, which does nothing else, may take to answer.
@@ -75,7 +68,7 @@ pub(crate) enum Step {
 
 impl Step {
     /// The step with what the system said.
-    pub(super) fn failed(self, error: impl Into<io::Error>) -> SetupError {
+    pub(crate) fn failed(self, error: impl Into<io::Error>) -> SetupError {
         SetupError { step: self, errno: error.into().raw_os_error().unwrap_or(0) }
     }
 }
@@ -83,39 +76,6 @@ impl Step {
 /// Makes the two ends: ours, and the helper's.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
-}
-
-/// Sends one message, with descriptors.
-pub(super) fn send(to: impl AsFd, message: &Message, descriptors: &[OwnedFd]) -> io::Result<()> {
-    let bytes = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-    if !borrowed.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    sendmsg(to, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-/// Receives one message, with its descriptors. `None`: the other end is gone.
-pub(super) fn receive(from: impl AsFd) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MESSAGE_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(&mut bytes)];
-    let count = recvmsg(from, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?.bytes;
-    let mut descriptors = Vec::new();
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(more) = message {
-            descriptors.extend(more);
-        }
-    }
-    if count == 0 {
-        return Ok(None);
-    }
-    let message = serde_json::from_slice(&bytes[..count]).map_err(io::Error::other)?;
-    Ok(Some((message, descriptors)))
 }
 
 /// skep's end.
@@ -182,10 +142,10 @@ mod tests {
         send(&theirs, &Message::Network, &[reader, writer]).unwrap();
         send(&theirs, &failed, &[]).unwrap();
         drop(theirs);
-        let (first, descriptors) = receive(&ours).unwrap().unwrap();
+        let (first, descriptors) = receive::<Message>(&ours).unwrap().unwrap();
         assert_eq!((first, descriptors.len()), (Message::Network, 2));
         rustix::io::write(&descriptors[1], b"x").unwrap();
-        assert_eq!(receive(&ours).unwrap().unwrap().0, failed);
-        assert!(receive(&ours).unwrap().is_none());
+        assert_eq!(receive::<Message>(&ours).unwrap().unwrap().0, failed);
+        assert!(receive::<Message>(&ours).unwrap().is_none());
     }
 }

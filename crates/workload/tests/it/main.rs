@@ -8,6 +8,8 @@
 #[cfg(target_os = "linux")]
 mod breakout;
 #[cfg(target_os = "linux")]
+mod container;
+#[cfg(target_os = "linux")]
 mod egress;
 #[cfg(target_os = "linux")]
 mod isolation;

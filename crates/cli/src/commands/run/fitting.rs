@@ -11,15 +11,19 @@ pub(super) enum Kind {
     Stdio,
     /// A command that serves HTTP.
     Http,
+    /// The same, of an image.
+    ImageOverStdio,
+    ImageOverHttp,
 }
 
 /// What says how a file is run, and not what is run.
 const BESIDE_A_FILE: [&str; 4] = ["from_config", "foreground", "format", "workers"];
 
 /// For commands.
-const NOT_FOR_A_URL: [&str; 20] = [
+const NOT_FOR_A_URL: [&str; 21] = [
     "env",
     "env_file",
+    "env_file_dir",
     "inherit_env",
     "secret",
     "volume",
@@ -55,6 +59,12 @@ const NOT_FOR_STDIO: [&str; 7] = [
 const NOT_FOR_HTTP: [&str; 6] =
     ["shared", "warm", "max_processes", "sleep_after", "proxy_mode", "remote_ca_file"];
 
+/// For packages.
+const FOR_PACKAGES: [&str; 2] = ["program", "build_with"];
+
+/// For commands of this machine.
+const NOT_FOR_AN_IMAGE: [&str; 1] = ["inherit_env"];
+
 /// For what is isolated.
 const NOT_WITHOUT_ISOLATION: [&str; 4] =
     ["permission_profile", "volume", "isolate_network", "ignore_globally"];
@@ -73,10 +83,18 @@ pub(super) fn beside_a_file(given: &[String]) -> anyhow::Result<()> {
 pub(super) fn to_what_is_run(kind: Kind, given: &[String]) -> anyhow::Result<()> {
     let (unfit, what): (&[&str], _) = match kind {
         Kind::Url => (&NOT_FOR_A_URL, "a server that runs elsewhere"),
-        Kind::Stdio => (&NOT_FOR_STDIO, "a command that is spoken to over stdio"),
-        Kind::Http => (&NOT_FOR_HTTP, "a command that serves HTTP"),
+        Kind::Stdio | Kind::ImageOverStdio => (&NOT_FOR_STDIO, "a command that is spoken to over stdio"),
+        Kind::Http | Kind::ImageOverHttp => (&NOT_FOR_HTTP, "a command that serves HTTP"),
     };
+    if matches!(kind, Kind::ImageOverStdio | Kind::ImageOverHttp) {
+        refuse(&NOT_FOR_AN_IMAGE, "an image, which runs in a container", given)?;
+    }
     refuse(unfit, what, given)
+}
+
+/// Refuses what does nothing for what is no package.
+pub(super) fn to_no_package(given: &[String]) -> anyhow::Result<()> {
+    refuse(&FOR_PACKAGES, "what is no package", given)
 }
 
 /// Refuses what does nothing for a command with all rights.
@@ -123,8 +141,14 @@ mod tests {
     fn flags_are_named_as_they_are_written() {
         let command = Args::command();
         let run = command.find_subcommand("run").unwrap();
-        let lists: [&[&str]; 5] =
-            [&BESIDE_A_FILE, &NOT_FOR_A_URL, &NOT_FOR_STDIO, &NOT_FOR_HTTP, &NOT_WITHOUT_ISOLATION];
+        let lists: [&[&str]; 6] = [
+            &FOR_PACKAGES,
+            &BESIDE_A_FILE,
+            &NOT_FOR_A_URL,
+            &NOT_FOR_STDIO,
+            &NOT_FOR_HTTP,
+            &NOT_WITHOUT_ISOLATION,
+        ];
         for id in lists.concat() {
             let arg = run.get_arguments().find(|arg| arg.get_id() == id).unwrap_or_else(|| panic!("{id}"));
             if let Some(long) = arg.get_long() {

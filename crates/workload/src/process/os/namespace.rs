@@ -120,6 +120,21 @@ pub(crate) fn child_ended() -> io::Result<OwnedFd> {
     }
 }
 
+/// A child that has ended and is not reaped yet, if there is one.
+pub(crate) fn ended_child() -> Option<Pid> {
+    // SAFETY: all-zero bytes are a valid `siginfo_t`, which lives through the call; of what waitid(2) fills in only the
+    // process id is read, which it always does, with zero where there is none.
+    let pid = unsafe {
+        let mut about: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        if libc::waitid(libc::P_ALL, 0, &raw mut about, options) == -1 {
+            return None;
+        }
+        about.si_pid()
+    };
+    Pid::from_raw(pid)
+}
+
 /// Ends this process by the signal, without a core. Returns if the signal does not end processes.
 pub(crate) fn die_by(signal: Signal) {
     let number = signal.as_raw();

@@ -59,6 +59,19 @@ struct Unprepared {
 /// (perhaps the host's), whose traffic would be cut.
 pub fn prepare() -> io::Result<NetworkSockets> {
     step("read the state of the loopback interface", route::refuse_unless_fresh())?;
+    furnish()
+}
+
+/// The same for a namespace that a container runtime made, with the loopback interface up.
+///
+/// # Errors
+/// As [`prepare`]; also where another interface is up, since then this is not a namespace without a way out.
+pub fn prepare_made() -> io::Result<NetworkSockets> {
+    step("look for other interfaces", route::refuse_unless_alone())?;
+    furnish()
+}
+
+fn furnish() -> io::Result<NetworkSockets> {
     step("bring the loopback interface up", route::loopback_up())?;
     step("give the loopback interface an address", route::add_address())?;
     step("make every address local", route::everything_is_local())?;

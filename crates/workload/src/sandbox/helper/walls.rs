@@ -24,11 +24,13 @@ use crate::process::os::namespace;
 const LANDLOCK: ABI = ABI::V6;
 
 /// Gives up every capability, now and for whatever is executed.
-pub(super) fn give_up_rights() -> Result<(), SetupError> {
-    give_up().map_err(|error| Step::Other("capabilities cannot be given up".to_owned()).failed(error))
+pub(crate) fn give_up_rights() -> Result<(), SetupError> {
+    let given_up = gain_none().and_then(|()| keep(CapabilitySet::empty()));
+    given_up.map_err(|error| Step::Other("capabilities cannot be given up".to_owned()).failed(error))
 }
 
-fn give_up() -> io::Result<()> {
+/// Whatever is executed from now on has no capability, and a change of users changes nothing about those of this process.
+pub(crate) fn gain_none() -> io::Result<()> {
     set_no_new_privs(true)?;
     set_capabilities_secure_bits(
         CapabilitiesSecureBits::NO_ROOT
@@ -48,9 +50,14 @@ fn give_up() -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    Ok(set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?)
+    Ok(clear_ambient_capability_set()?)
+}
+
+/// Gives up every capability of this process but these.
+pub(crate) fn keep(capabilities: CapabilitySet) -> io::Result<()> {
+    let inheritable = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: capabilities, permitted: capabilities, inheritable };
+    Ok(set_capabilities(None, sets)?)
 }
 
 /// The second wall around files, behind the mounts: the same paths once more. And no TCP, signals or abstract sockets
@@ -106,7 +113,7 @@ fn allow(
 }
 
 /// The system calls that are left.
-pub(super) fn restrict_calls() -> Result<(), SetupError> {
+pub(crate) fn restrict_calls() -> Result<(), SetupError> {
     syscalls::restrict().map_err(|error| {
         // The filter is refused by kernels without it; that it was put together wrongly would show in every test.
         let why = format!("the system call filter was not taken ({error})");

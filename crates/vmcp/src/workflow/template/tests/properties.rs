@@ -101,7 +101,7 @@ proptest! {
 
     #[test]
     fn trimming_takes_the_spaces_and_nothing_else(
-        before in "[a-c \t\r\n]{0,8}", after in "[a-c \t\r\n]{0,8}", left: bool, right: bool, comment: bool,
+        before in "[a \t\r\n\u{b}\u{a0}]{0,8}", after in "[a \t\r\n\u{b}\u{a0}]{0,8}", left: bool, right: bool, comment: bool,
     ) {
         let spaces = [' ', '\t', '\r', '\n'];
         let open = if left { "{{- " } else { "{{" };

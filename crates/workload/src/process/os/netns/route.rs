@@ -38,6 +38,21 @@ pub(super) fn refuse_unless_fresh() -> io::Result<()> {
     }
 }
 
+/// Kernel modules may put interfaces into every namespace; those are down, and lead nowhere.
+pub(super) fn refuse_unless_alone() -> io::Result<()> {
+    for entry in std::fs::read_dir("/sys/class/net")? {
+        let entry = entry?;
+        let flags = std::fs::read_to_string(entry.path().join("flags"))?;
+        let flags =
+            u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).map_err(io::Error::other)?;
+        if entry.file_name() != "lo" && flags & IFF_UP != 0 {
+            let why = format!("the namespace has the interface {:?}", entry.file_name());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn loopback_up() -> io::Result<()> {
     let mut request = Request::default();
     request.message(RTM_NEWLINK, 0, &interface(IFF_UP, IFF_UP), |_| ());
