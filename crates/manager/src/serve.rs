@@ -3,6 +3,7 @@
 
 mod front;
 mod lane;
+mod members;
 mod route;
 
 use std::io;
@@ -204,6 +205,7 @@ impl Serving {
             tasks: &tasks,
             processes: &processes,
             store: None,
+            awaits_names: true,
         };
         let route = made.route().await?;
         undo.into_iter().for_each(|guard| drop(guard.disarm()));

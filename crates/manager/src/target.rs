@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
+use model::WorkloadName;
 use proxy::bridge::Mode;
+use vmcp::config::Aggregation;
 use vmcp::hub::PartialFailure;
 use vmcp::hub::health::HealthPolicy;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
-use crate::ServeSettings;
+use crate::vmcp::Group;
 
 /// The server that is served.
 #[derive(Clone, Debug)]
@@ -41,18 +43,27 @@ pub enum Target {
 /// Several servers behind one endpoint.
 #[derive(Clone, Debug)]
 pub struct Virtual {
-    /// Each as if it were served alone; where it would listen does not matter.
-    pub members: Vec<ServeSettings>,
-    /// What stands before the names of their tools.
-    pub prefix: String,
+    /// Those that are known from the start.
+    pub members: Vec<Member>,
+    /// Whose workloads are members, too, for as long as they run.
+    pub group: Option<Group>,
+    /// How what they offer becomes one.
+    pub aggregation: Aggregation,
     pub health: HealthPolicy,
     pub partial: PartialFailure,
     pub probe_every: Duration,
     pub probe_within: Duration,
 }
 
+/// A server among several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: WorkloadName,
+    pub http: HttpTarget,
+}
+
 /// A server reached over HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     /// Each is an instance, or a name all of whose addresses are.
     pub urls: Vec<String>,

@@ -1,22 +1,29 @@
-//! What a virtual MCP's file comes to: settings for one endpoint, with each backend's own among them.
+//! What a virtual MCP's file, or a group, comes to: settings for one endpoint, with its backends among them.
 //!
 //! What the file asks for and cannot be had yet is refused by name.
 
+mod group;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{NotAName, RunConfig, WorkloadName};
 use vmcp::config::{
-    Backend, Config, Conflicts, IncomingKind, Invalid, Operational, PartialFailure, SessionStorage, Strategy,
-    StrategyKind, Transport, Visibility,
+    Aggregation, Backend, Config, IncomingKind, Invalid, Operational, Outgoing, PartialFailure,
+    SessionStorage, Source, Strategy, StrategyKind, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
 use vmcp::hub::{self};
 
 use crate::ServeSettings;
+use crate::daemon::client::DaemonClient;
 use crate::plan::{self, PlanError, Surroundings};
 use crate::sessions::StoreSource;
-use crate::target::{HttpTarget, HttpTransport, Target, Virtual};
+use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
+
+pub use group::Group;
 
 /// The password of the Redis that sessions are kept in.
 const REDIS_PASSWORD: &str = "THV_SESSION_REDIS_PASSWORD";
@@ -43,6 +50,12 @@ pub enum VmcpError {
     Name(#[from] NotAName),
     #[error("outgoingAuth of backend {backend}: {name:?} is not a header with this value")]
     Header { backend: String, name: String },
+    #[error(
+        "a group without a file is served on loopback only, and {0:?} is something else: --config serves anywhere"
+    )]
+    Exposed(String),
+    #[error("there is no home directory, and so no groups")]
+    NoFolders,
     #[error(transparent)]
     Store(#[from] store::records::OpenError),
     #[error(transparent)]
@@ -75,25 +88,19 @@ pub fn settings(
 ) -> Result<ServeSettings, VmcpError> {
     let config = read(text, environment)?;
     let name = WorkloadName::new(&config.name)?;
-    let mut run = RunConfig::new(&name);
-    run.host.clone_from(&beside.host);
-    run.port = beside.port;
-    if let Some(ttl) = beside.session_ttl {
-        run.session_ttl = humantime::format_duration(ttl).to_string();
-    }
-    let members = config.backends.iter().map(|backend| member(backend, &config, &run, around));
+    let group = config.backends.is_empty().then(|| group(&config.group, config.outgoing.clone(), around));
+    let members = config.backends.iter().map(|backend| member(backend, &config.outgoing));
+    let operational = &config.operational;
     let target = Virtual {
         members: members.collect::<Result<_, _>>()?,
-        prefix: match &config.aggregation.conflicts {
-            Conflicts::Prefix { format } => format.clone(),
-            Conflicts::Priority { .. } | Conflicts::Manual => String::new(),
-        },
-        health: health(&config.operational),
-        partial: partial(text, config.operational.failures.partial),
-        probe_every: config.operational.failures.check_interval,
-        probe_within: config.operational.failures.check_timeout,
+        group: group.transpose()?,
+        aggregation: config.aggregation.clone(),
+        health: health(operational),
+        partial: partial(operational.failures.partial),
+        probe_every: operational.failures.check_interval,
+        probe_within: operational.failures.check_timeout,
     };
-    let mut settings = plan::settings_of(&run, name, Target::Virtual(target), around)?;
+    let mut settings = serving(name, target, beside, around)?;
     match &config.session_storage {
         None => {}
         Some(SessionStorage::Memory) => settings.store = StoreSource::Memory,
@@ -106,33 +113,76 @@ pub fn settings(
     Ok(settings)
 }
 
-fn member(
-    backend: &Backend,
-    config: &Config,
-    run: &RunConfig,
+/// Makes settings for the workloads of a group: everybody may come in, and names are prefixed.
+///
+/// # Errors
+/// [`VmcpError`].
+pub fn settings_of_group(
+    name: &str,
+    beside: &Beside,
     around: &Surroundings,
 ) -> Result<ServeSettings, VmcpError> {
-    let name = WorkloadName::new(&backend.name)?;
+    if !is_loopback(&beside.host) {
+        return Err(VmcpError::Exposed(beside.host.clone()));
+    }
+    let usual = Operational::default();
+    let outgoing = Outgoing { source: Source::Inline, default: None, backends: BTreeMap::new() };
+    let target = Virtual {
+        members: Vec::new(),
+        group: Some(group(name, outgoing, around)?),
+        aggregation: Aggregation::default(),
+        health: health(&usual),
+        partial: hub::PartialFailure::BestEffort,
+        probe_every: usual.failures.check_interval,
+        probe_within: usual.failures.check_timeout,
+    };
+    serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn group(name: &str, outgoing: Outgoing, around: &Surroundings) -> Result<Group, VmcpError> {
+    let folders = around.folders.clone().ok_or(VmcpError::NoFolders)?;
+    Ok(Group { name: name.to_owned(), daemon: DaemonClient::running(folders), outgoing })
+}
+
+fn serving(
+    name: WorkloadName,
+    target: Virtual,
+    beside: &Beside,
+    around: &Surroundings,
+) -> Result<ServeSettings, VmcpError> {
+    let mut run = RunConfig::new(&name);
+    run.host.clone_from(&beside.host);
+    run.port = beside.port;
+    if let Some(ttl) = beside.session_ttl {
+        run.session_ttl = humantime::format_duration(ttl).to_string();
+    }
+    Ok(plan::settings_of(&run, name, Target::Virtual(target), around)?)
+}
+
+fn member(backend: &Backend, outgoing: &Outgoing) -> Result<Member, VmcpError> {
     let http = HttpTarget {
         urls: vec![backend.url.clone()],
         transport: match backend.transport {
             Transport::Sse => HttpTransport::Sse,
             Transport::StreamableHttp => HttpTransport::StreamableHttp,
         },
-        headers: headers(backend, config)?,
+        headers: headers(&backend.name, outgoing)?,
         ca_file: backend.ca_bundle.as_ref().map(Into::into),
         stateless: false,
     };
-    let mut settings = plan::settings_of(run, name, Target::Remote(http), around)?;
-    settings.control = None;
-    Ok(settings)
+    Ok(Member { name: WorkloadName::new(&backend.name)?, http })
 }
 
-fn headers(backend: &Backend, config: &Config) -> Result<HeaderMap, VmcpError> {
-    let strategy = config.outgoing.backends.get(&backend.name).or(config.outgoing.default.as_ref());
+/// What requests to a backend have besides those of clients.
+fn headers(backend: &str, outgoing: &Outgoing) -> Result<HeaderMap, VmcpError> {
+    let strategy = outgoing.backends.get(backend).or(outgoing.default.as_ref());
     let mut headers = HeaderMap::new();
     if let Some(Strategy::HeaderInjection { name, value }) = strategy {
-        let wrong = || VmcpError::Header { backend: backend.name.clone(), name: name.clone() };
+        let wrong = || VmcpError::Header { backend: backend.to_owned(), name: name.clone() };
         let mut header = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
         header.set_sensitive(true);
         headers.insert(name.parse::<HeaderName>().map_err(|_| wrong())?, header);
@@ -154,32 +204,28 @@ fn health(operational: &Operational) -> HealthPolicy {
     }
 }
 
-/// The mode that the file says. What it defaults to was never in force: files that say nothing have had the best effort.
-fn partial(text: &str, mode: PartialFailure) -> hub::PartialFailure {
+/// What ToolHive takes for said where nothing is was never in force: files that say nothing have had the best effort.
+fn partial(mode: Option<PartialFailure>) -> hub::PartialFailure {
     match mode {
-        PartialFailure::Fail if text.contains("partialFailureMode") => hub::PartialFailure::Fail,
-        PartialFailure::Fail | PartialFailure::BestEffort => hub::PartialFailure::BestEffort,
+        Some(PartialFailure::Fail) => hub::PartialFailure::Fail,
+        Some(PartialFailure::BestEffort) | None => hub::PartialFailure::BestEffort,
     }
 }
 
 /// What the file asks for and cannot be had.
 fn not_yet(config: &Config) -> Vec<String> {
-    let (aggregation, operational) = (&config.aggregation, &config.operational);
+    let operational = &config.operational;
     let usual = Operational::default();
     let is_other = |strategy: &Strategy| matches!(strategy, Strategy::Other(kind) if *kind != StrategyKind::Unauthenticated);
     let strategies = config.outgoing.backends.values().chain(&config.outgoing.default);
     let asked = [
-        ("groups of workloads (backends is empty)", config.backends.is_empty()),
         ("incomingAuth.type", !matches!(config.incoming.kind, IncomingKind::Anonymous)),
         ("incomingAuth.authz", config.incoming.authorization.is_some()),
         ("outgoingAuth with this strategy", strategies.into_iter().any(is_other)),
         (
-            "aggregation.conflictResolution but prefix",
-            !matches!(aggregation.conflicts, Conflicts::Prefix { .. }),
+            "aggregation.tools.toolConfigRef",
+            config.aggregation.tools.iter().any(|tools| tools.config_reference.is_some()),
         ),
-        ("aggregation.tools", !aggregation.tools.is_empty()),
-        ("aggregation.excludeAllTools", aggregation.excludes_all),
-        ("aggregation.defaultToolVisibility", aggregation.visibility != Visibility::Allow),
         ("compositeTools", !config.composites.is_empty()),
         ("compositeToolRefs", !config.composite_references.is_empty()),
         ("operational.logLevel", operational.is_debug),
@@ -215,6 +261,9 @@ fn encoded(password: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packages::PackageTools;
+    use vmcp::config::Conflicts;
+    use workload::container::Runtimes;
 
     const FILE: &str = "
 name: many
@@ -233,7 +282,22 @@ aggregation:
 ";
 
     fn around() -> Surroundings {
-        Surroundings { folders: None, skep: "skep".into(), env: Vec::new(), whole_env: None, secrets: None }
+        let folder = std::path::Path::new("/nowhere");
+        let folders = crate::daemon::Folders {
+            run: folder.join("run"),
+            state: folder.join("state"),
+            data: folder.join("data"),
+            config: folder.join("config"),
+        };
+        Surroundings {
+            folders: Some(folders),
+            skep: "skep".into(),
+            env: Vec::new(),
+            whole_env: None,
+            secrets: None,
+            packages: PackageTools::default(),
+            runtimes: Runtimes::default(),
+        }
     }
 
     fn environment(name: &str) -> Option<String> {
@@ -253,13 +317,39 @@ aggregation:
     #[test]
     fn a_file_names_its_backends_and_how_they_are_called() {
         let target = planned(FILE);
-        assert_eq!(target.prefix, "{workload}.");
+        assert_eq!(target.aggregation.prefix, "{workload}.");
         let [a, b] = &target.members[..] else { panic!("two") };
-        let (Target::Remote(http_a), Target::Remote(http_b)) = (&a.target, &b.target) else {
-            panic!("remote")
-        };
-        assert_eq!((a.name.as_str(), &http_a.headers["x-key"]), ("a", &HeaderValue::from_static("secret")));
-        assert!(http_b.transport == HttpTransport::Sse && http_b.headers.is_empty());
+        assert_eq!((a.name.as_str(), &a.http.headers["x-key"]), ("a", &HeaderValue::from_static("secret")));
+        assert!(b.http.transport == HttpTransport::Sse && b.http.headers.is_empty());
+    }
+
+    #[test]
+    fn how_backends_become_one_is_as_the_file_says() {
+        let (before, _) = FILE.split_once("aggregation:").unwrap();
+        let target = planned(&format!(
+            "{before}aggregation:
+  conflictResolution: priority
+  conflictResolutionConfig: {{priorityOrder: [b, a]}}
+  tools: [{{workload: a, filter: [x]}}, {{workload: b, excludeAll: true}}]
+"
+        ));
+        let aggregation = target.aggregation;
+        assert_eq!(aggregation.conflicts, Conflicts::Priority { order: vec!["b".into(), "a".into()] });
+        assert!(aggregation.tools.len() == 2 && aggregation.prefix == "{workload}_");
+    }
+
+    #[test]
+    fn without_backends_a_group_is_followed() {
+        let (before, after) = FILE.split_once("backends:\n").unwrap();
+        let (_, after) = after.split_once("incomingAuth").unwrap();
+        let group = planned(&format!("{before}incomingAuth{after}")).group.unwrap();
+        assert_eq!(group.name, "g");
+        assert!(planned(FILE).group.is_none());
+        let beside = |host: &str| Beside { host: host.into(), port: 4483, session_ttl: None };
+        let settings = settings_of_group("my group", &beside("127.0.0.1"), &around()).unwrap();
+        assert_eq!(settings.name.as_str(), "my-group");
+        let exposed = settings_of_group("g", &beside("0.0.0.0"), &around());
+        assert!(matches!(exposed, Err(VmcpError::Exposed(_))));
     }
 
     #[test]

@@ -75,25 +75,40 @@ impl Resolver {
     ) -> Result<impl Future<Output = ()> + Send, ResolveError> {
         let (addresses, until) = self.look_up(&endpoint).await?;
         instances.set(&endpoint, &addresses);
-        Ok(async move {
-            let mut until = until;
-            while let Some(due) = until {
-                sleep(due.saturating_duration_since(Instant::now()).clamp(SOONEST, LATEST)).await;
-                match self.look_up(&endpoint).await {
-                    Ok((addresses, next)) => {
-                        instances.set(&endpoint, &addresses);
-                        until = next;
-                    }
-                    Err(error) => {
-                        tracing::warn!(
-                            backend.url = error.url,
-                            error = error.reason,
-                            "backend name not resolved"
-                        );
-                    }
-                }
+        Ok(self.keep(endpoint, instances, until))
+    }
+
+    /// The same where nobody waits for the first look-up, and a name may have no address yet.
+    pub async fn follow_patiently(self, endpoint: Arc<Endpoint>, instances: Arc<Instances>) {
+        let until = self.look(&endpoint, &instances, Some(Instant::now())).await;
+        self.keep(endpoint, instances, until).await;
+    }
+
+    async fn keep(self, endpoint: Arc<Endpoint>, instances: Arc<Instances>, mut until: Option<Instant>) {
+        while let Some(due) = until {
+            sleep(due.saturating_duration_since(Instant::now()).clamp(SOONEST, LATEST)).await;
+            until = self.look(&endpoint, &instances, until).await;
+        }
+    }
+
+    /// Looks up once, and gives when to ask again: `otherwise`, where it fails.
+    async fn look(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        instances: &Instances,
+        otherwise: Option<Instant>,
+    ) -> Option<Instant> {
+        match self.look_up(endpoint).await {
+            Ok((addresses, until)) => {
+                instances.set(endpoint, &addresses);
+                until
             }
-        })
+            Err(error) => {
+                let (url, reason) = (error.url, error.reason);
+                tracing::warn!(backend.url = url, error = reason, "backend name not resolved");
+                otherwise
+            }
+        }
     }
 
     /// The addresses, and when to ask again (`None`: never, it is an address already).

@@ -4,7 +4,7 @@
 //! the token it gave on `initialize`, its pinning and its recovery are its own. A client's session is one of the same table,
 //! with the same kind of token and record, which says besides which sessions it consists of.
 //!
-//! Nobody waits for a backend that was not asked for: lists come from a snapshot ([`view`]) that one task per backend keeps
+//! Nobody waits for a backend that was not asked for: lists come from a snapshot ([`View`]) that one task per backend keeps
 //! up ([`discovery`]), and a backend gets a session for a client when that first needs it ([`session`]).
 //!
 //! INVARIANT: what one backend asks is answered to that one only ([`foreign`]), and nothing of one client's session
@@ -19,6 +19,7 @@ pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod passing;
 mod reference;
 mod relay;
 mod requests;
@@ -26,7 +27,6 @@ mod session;
 mod streamable;
 #[cfg(test)]
 mod tests;
-mod view;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -52,12 +52,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use health::{Health, HealthPolicy, Seen, Status};
-use listing::{ListKind, Listing};
 use session::Held;
-use view::View;
+
+use crate::aggregate::{Kind as Listed, Listing, Offer, View};
+use crate::config::Aggregation;
 
 /// How often idle sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Problems that are logged at a time.
+const MAX_TOLD: usize = 100;
 
 /// The future of an answer.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>>;
@@ -85,8 +89,8 @@ pub struct HubConfig {
     pub name: String,
     /// Where the endpoint is, `/mcp`.
     pub path: String,
-    /// What stands before names of tools and prompts; `{workload}` in it is the backend's name.
-    pub prefix: String,
+    /// How what backends offer becomes one.
+    pub aggregation: Aggregation,
     pub keys: Arc<KeyRing>,
     pub limits: Limits,
     /// Where sessions are kept beyond this process.
@@ -134,8 +138,23 @@ impl Member {
         })
     }
 
+    /// What is known of the one before, which is the same server somewhere else.
+    fn takes_over(&self, before: &Self) {
+        *self.health.lock() = *before.health.lock();
+        self.listing.store(before.listing.load_full());
+        self.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
+    }
+
     fn look_again(&self) {
         self.looks_again.notify_one();
+    }
+
+    fn offer(&self) -> Offer {
+        Offer {
+            backend: Arc::clone(&self.name),
+            listing: self.listing.load_full(),
+            is_shown: self.health.lock().status().is_shown(),
+        }
     }
 
     fn may_ask(&self) -> bool {
@@ -204,25 +223,30 @@ impl Hub {
         })
     }
 
-    /// From now on these are its backends: new ones are looked at, missing ones are gone, those of a known name stay as they
-    /// are. To be called in a runtime that lives as long as the hub.
+    /// From now on these are its backends: new ones are looked at, missing ones are gone, the same ones stay as they
+    /// are. Another one of a known name has moved: what is known of it holds until it is seen again. To be called in a runtime that lives as long as the hub.
     pub fn set_backends(self: &Arc<Self>, backends: Vec<(String, Arc<dyn Backend>)>) {
         {
             let _changing = self.changing.lock();
             let before = self.members.load_full();
             let mut members = BTreeMap::new();
             for (name, backend) in backends {
-                let member = match before.get(&*name) {
-                    Some(known) => Arc::clone(known),
+                let known = before.get(&*name);
+                let member = match known.filter(|known| Arc::ptr_eq(&known.backend, &backend)) {
+                    Some(same) => Arc::clone(same),
                     None => {
                         let member = Member::new(&name, backend, self.config.health);
+                        if let Some(known) = known {
+                            member.takes_over(known);
+                        }
                         self.tasks.spawn("backend", discovery::follow(Arc::clone(self), Arc::clone(&member)));
                         member
                     }
                 };
                 members.insert(Arc::clone(&member.name), member);
             }
-            for (_, gone) in before.iter().filter(|(name, _)| !members.contains_key(*name)) {
+            let stays = |name, member| members.get(name).is_some_and(|stays| Arc::ptr_eq(stays, member));
+            for (_, gone) in before.iter().filter(|(name, member)| !stays(*name, member)) {
                 gone.gone.cancel();
             }
             self.members.store(Arc::new(members));
@@ -373,19 +397,13 @@ impl Hub {
     /// Makes the next view, and tells clients what is different.
     fn refresh(&self) {
         let _changing = self.changing.lock();
-        let members = self.members.load();
-        let known: Vec<_> = members
-            .values()
-            .map(|member| {
-                let is_shown = member.health.lock().status().is_shown();
-                view::Known { member: Arc::clone(member), listing: member.listing.load_full(), is_shown }
-            })
-            .collect();
-        let (view, before) = (View::new(&known, &self.config.prefix), self.view.load_full());
+        let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
+        let (view, before) = (View::new(&offers, &self.config.aggregation, &[]), self.view.load_full());
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
-        let tools = differs(ListKind::Tools);
-        let prompts = differs(ListKind::Prompts);
-        let resources = differs(ListKind::Resources).max(differs(ListKind::Templates));
+        let tools = differs(Listed::Tools);
+        let prompts = differs(Listed::Prompts);
+        let resources = differs(Listed::Resources).max(differs(Listed::Templates));
+        tell_problems(&view, &before);
         self.view.store(Arc::new(view));
         if tools + prompts + resources > 0 {
             self.changes.send_modify(|changes| {
@@ -394,6 +412,18 @@ impl Hub {
                 changes.resources += resources;
             });
         }
+    }
+}
+
+/// Says what is wrong now and was not before.
+fn tell_problems(view: &View, before: &View) {
+    if view.problems() == before.problems() {
+        return;
+    }
+    let known: HashSet<String> = before.problems().iter().map(ToString::to_string).collect();
+    let new = view.problems().iter().map(ToString::to_string).filter(|problem| !known.contains(problem));
+    for problem in new.take(MAX_TOLD) {
+        tracing::warn!(problem, "not everything is as its backend lists it");
     }
 }
 

@@ -1,12 +1,13 @@
 //! Virtual MCP: many servers behind one endpoint, and workflows over them.
 //!
-//! [`config`] and [`workflow`] need no backend; [`hub`] is the endpoint.
+//! [`config`], [`aggregate`] and [`workflow`] need no backend; [`hub`] is the endpoint.
 //!
 //! Deliberately absent: files, the environment and connections. What is read, when it is, is said by the caller, and
 //! backends are handed in.
 
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
 pub mod config;
 pub mod hub;
 pub mod workflow;

@@ -16,7 +16,7 @@ pub(crate) struct VmcpArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VmcpCommand {
-    /// Serve what a file says
+    /// Serve what a file says, or the servers of a group
     Serve(VmcpServeArgs),
     /// Say what is wrong with a file
     Validate(VmcpValidateArgs),
@@ -27,7 +27,10 @@ pub(crate) enum VmcpCommand {
 pub(crate) struct VmcpServeArgs {
     /// The file, in YAML
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    pub(crate) config: Option<PathBuf>,
+    /// Without a file: the servers of this group, as they come and go
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
     /// Listen on this address
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use manager::target::{Target, Virtual};
 use manager::vmcp::{self, Beside};
 
+use super::daemon;
 use super::serve::{self, Telling};
 use crate::args::{ProxyMode, VmcpArgs, VmcpCommand, VmcpServeArgs};
 use crate::exit::Outcome;
@@ -28,12 +30,20 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
 }
 
 fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
-    let text = read(&args.config)?;
     let session_ttl = Some(args.session_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(SESSION_TTL));
     let beside = Beside { host: args.host.clone(), port: args.port, session_ttl };
     let around = surroundings::in_the_foreground()?;
-    let settings =
-        vmcp::settings(&text, &beside, &environment, &around).context("configuration loading failed")?;
+    let settings = match (&args.config, &args.group) {
+        (Some(config), _) => {
+            let text = read(config)?;
+            vmcp::settings(&text, &beside, &environment, &around).context("configuration loading failed")?
+        }
+        (None, Some(group)) => vmcp::settings_of_group(group, &beside, &around)?,
+        (None, None) => bail!("either --config or --group must be specified"),
+    };
+    if let Target::Virtual(Virtual { group: Some(group), .. }) = &settings.target {
+        daemon::ask(async |client| Ok(group.check(&client).await?))?;
+    }
     let telling =
         Telling { format: args.format, mode: ProxyMode::StreamableHttp, notes: Vec::new(), printer };
     serve::serve(settings, None, &telling)

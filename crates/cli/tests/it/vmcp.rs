@@ -8,8 +8,11 @@ use rustix::process::Signal;
 use serde_json::json;
 use testkit::Program;
 use testkit::mcp::Session;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use crate::harness::{Listener, at, command, example, free_port, listens, output};
+use crate::home::Home;
 
 /// A virtual MCP's file.
 fn file(folder: &Path, backends: &[(&str, &str)]) -> String {
@@ -65,7 +68,8 @@ async fn the_tools_of_many_are_one_list_and_each_call_finds_its_server() {
     let folder = tempfile::tempdir().unwrap();
     let ((_a, a), (_b, b)) = (example("a"), example("b"));
     let dead = format!("http://127.0.0.1:{}/mcp", free_port());
-    let file = file(folder.path(), &[("a", &a), ("b", &b), ("dead", &dead)]);
+    let unknown = "http://nothing.invalid:1/mcp";
+    let file = file(folder.path(), &[("a", &a), ("b", &b), ("dead", &dead), ("unknown", unknown)]);
     let (_skep, url) = serve(folder.path(), &file, 0);
     let mut session = Session::open(&url).await.unwrap();
     let tools = all_there(&mut session, &["a", "b"]).await;
@@ -121,6 +125,75 @@ async fn a_server_that_comes_late_is_told_of() {
         let (said, _) = listener.next().await;
         assert!(said["method"].as_str().unwrap().ends_with("/list_changed"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_and_one_that_talks_nonsense_delay_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_a, a), (hangs, b)) = (example("a"), example("b"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nonsense = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            // Whoever is not there any more does not hear it.
+            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await;
+        }
+    });
+    let file = file(folder.path(), &[("a", &a), ("b", &b), ("nonsense", &nonsense)]);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a", "b"]).await;
+    hangs.signal(Signal::STOP).unwrap();
+    let (mut waiting, begun) = (at(&session, &url).await, Instant::now());
+    let call = tokio::spawn(async move { waiting.call("b_counter", json!({})).await });
+    for expect in 1..=20 {
+        let tools = tools(&mut session).await;
+        assert!(tools.iter().any(|tool| tool == "a_counter"), "{tools:?}");
+        assert_eq!(session.call("a_counter", json!({})).await.unwrap(), expect.to_string());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5) && !call.is_finished(), "{:?}", begun.elapsed());
+    hangs.signal(Signal::CONT).unwrap();
+    assert_eq!(call.await.unwrap().unwrap(), "1");
+}
+
+#[tokio::test]
+async fn the_servers_of_a_group_come_move_and_go() {
+    let home = Home::new();
+    let command = ["vmcp", "serve", "--group", "desk", "--port", "0", "--format", "json"];
+    assert!(home.skep(&command).error().contains("'desk' does not exist"));
+    home.skep(&["group", "create", "desk"]).ok();
+    home.run(&["--group", "desk", "--name", "a", "example"]);
+    home.run(&["--name", "stranger", "example"]);
+    let mut skep = Program::start(home.command(&command)).unwrap();
+    let mut session = Session::open(&skep.url().unwrap()).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "1");
+    home.run(&["--group", "desk", "--name", "b", "example"]);
+    let tools = all_there(&mut session, &["a", "b"]).await;
+    assert!(!tools.iter().any(|tool| tool.starts_with("stranger_")), "{tools:?}");
+    assert_eq!(session.call("b_counter", json!({})).await.unwrap(), "1");
+    home.skep(&["stop", "b"]).ok();
+    gone(&mut session, "b").await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "2");
+    // On another port.
+    home.skep(&["rm", "a"]).ok();
+    home.run(&["--group", "desk", "--name", "a", "--proxy-port", &free_port().to_string(), "example"]);
+    home.skep(&["start", "b"]).ok();
+    all_there(&mut session, &["a", "b"]).await;
+    for name in ["a_counter", "b_counter"] {
+        session.call(name, json!({})).await.unwrap();
+    }
+}
+
+/// Waits until a backend's tools are not there any more.
+async fn gone(session: &mut Session, backend: &str) {
+    for _ in 0..3000 {
+        if !tools(session).await.iter().any(|tool| tool.starts_with(&format!("{backend}_"))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not gone within half a minute: the tools of {backend}");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use http::{Response, StatusCode};
 use mcp::ErrorReply;
 use parking_lot::Mutex;
@@ -32,7 +31,7 @@ use workload::egress::EgressPolicy;
 use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
 
-use super::lane::Lane;
+use super::members::{Kit, Members};
 use super::{ServeSettings, StartError, client_tls, endpoints};
 use crate::control::Sessions;
 use crate::inside::Inside;
@@ -59,6 +58,8 @@ pub(super) struct Making<'a> {
     pub(super) processes: &'a Tasks,
     /// Where sessions are kept, if that is decided.
     pub(super) store: Option<Arc<dyn SessionStore>>,
+    /// Whether a name without address is an error at once.
+    pub(super) awaits_names: bool,
 }
 
 /// A route; clones are the same one.
@@ -77,7 +78,7 @@ pub(super) struct Route {
 enum Kind {
     Forward { forward: Arc<Forward>, way: Way },
     Bridge(Arc<Bridge>),
-    Hub { hub: Arc<Hub>, members: Arc<[Route]> },
+    Hub { hub: Arc<Hub>, members: Arc<Members> },
 }
 
 /// How instances are connected to.
@@ -153,21 +154,18 @@ impl Making<'_> {
             Target::Stdio { command, egress, mode, grace } => {
                 self.stdio(command, egress.clone(), *mode, *grace)
             }
-            Target::Remote(http) => {
-                let kind = self.http(http, None).await?;
-                Ok(Route {
-                    kind,
-                    transport: http.transport.name(),
-                    grace: Duration::ZERO,
-                    end: End::Unknown,
-                    container: None,
-                })
-            }
+            Target::Remote(http) => self.remote(http).await,
             Target::Server { command, egress, http, grace } => {
                 self.server(command, egress.clone(), http, *grace).await
             }
             Target::Virtual(target) => self.hub(target).await,
         }
+    }
+
+    pub(super) async fn remote(&self, http: &HttpTarget) -> Result<Route, StartError> {
+        let kind = self.http(http, None).await?;
+        let (transport, grace) = (http.transport.name(), Duration::ZERO);
+        Ok(Route { kind, transport, grace, end: End::Unknown, container: None })
     }
 
     fn stdio(
@@ -310,22 +308,22 @@ impl Making<'_> {
     /// Several servers as one. Their sessions are kept in one place: their ids are unique.
     async fn hub(&self, target: &Virtual) -> Result<Route, StartError> {
         let store = self.store()?;
-        let mut members = Vec::with_capacity(target.members.len());
-        let mut backends = Vec::with_capacity(target.members.len());
-        for settings in &target.members {
-            let (paths, keys) = (self.paths.clone(), Arc::clone(&self.keys));
-            let Self { own, tasks, processes, .. } = *self;
-            let making =
-                Making { settings, paths, keys, own, tasks, processes, store: Some(Arc::clone(&store)) };
-            let route = Box::pin(making.route()).await?;
-            let lane = Lane::new(route.clone(), self.tasks.clone());
-            backends.push((settings.name.to_string(), Arc::new(lane) as Arc<dyn vmcp::hub::Backend>));
-            members.push(route);
+        let members = Arc::new(Members::new(Kit {
+            settings: self.settings.clone(),
+            paths: self.paths.clone(),
+            keys: Arc::clone(&self.keys),
+            own: self.own,
+            tasks: self.tasks.clone(),
+            processes: self.processes.clone(),
+            store: Arc::clone(&store),
+        }));
+        for member in &target.members {
+            members.add(member.clone()).await?;
         }
         let config = HubConfig {
             name: self.settings.name.to_string(),
             path: self.paths.mcp.clone(),
-            prefix: target.prefix.clone(),
+            aggregation: target.aggregation.clone(),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
             store,
@@ -337,15 +335,21 @@ impl Making<'_> {
             probe_within: target.probe_within,
         };
         let hub = Hub::new(config, self.tasks.clone());
-        hub.set_backends(backends);
+        hub.set_backends(members.backends());
+        if let Some(group) = target.group.clone() {
+            let (stop, following) =
+                (self.tasks.stop_token(), Arc::clone(&members).follow(group, Arc::clone(&hub)));
+            self.tasks.spawn("group", async move {
+                stop.run_until_cancelled(following).await;
+            });
+        }
         self.tasks.spawn("sessions", Arc::clone(&hub).maintenance());
         let (draining, stop) = (Arc::clone(&hub), self.tasks.stop_token());
         self.tasks.spawn("drain", async move {
             stop.cancelled().await;
             draining.drain();
         });
-        let grace = members.iter().map(Route::grace).max().unwrap_or_default();
-        let kind = Kind::Hub { hub, members: members.into() };
+        let (kind, grace) = (Kind::Hub { hub, members }, Duration::ZERO);
         Ok(Route { kind, transport: "streamable-http", grace, end: End::Unknown, container: None })
     }
 
@@ -388,11 +392,18 @@ impl Making<'_> {
         let instances = Arc::new(Instances::new());
         let resolver = Resolver::system().map_err(StartError::Resolver)?;
         for endpoint in endpoints {
-            let following = resolver.clone().follow(Arc::clone(endpoint), Arc::clone(&instances)).await?;
-            let stop = self.tasks.stop_token();
-            self.tasks.spawn("resolve", async move {
-                stop.run_until_cancelled(following).await;
-            });
+            let (resolver, stop) = (resolver.clone(), self.tasks.stop_token());
+            let (endpoint, filled) = (Arc::clone(endpoint), Arc::clone(&instances));
+            if self.awaits_names || matches!(endpoint.target, EndpointTarget::Address(_)) {
+                let following = resolver.follow(endpoint, filled).await?;
+                self.tasks.spawn("resolve", async move {
+                    stop.run_until_cancelled(following).await;
+                });
+            } else {
+                self.tasks.spawn("resolve", async move {
+                    stop.run_until_cancelled(resolver.follow_patiently(endpoint, filled)).await;
+                });
+            }
         }
         Ok(instances)
     }
@@ -529,10 +540,7 @@ impl Route {
         match &self.kind {
             Kind::Forward { .. } => {}
             Kind::Bridge(bridge) => bridge.shut_down(deadline).await,
-            Kind::Hub { members, .. } => {
-                let stopping = members.iter().map(|member| member.shut_down(deadline));
-                Box::pin(join_all(stopping)).await;
-            }
+            Kind::Hub { members, .. } => Box::pin(members.shut_down(deadline)).await,
         }
         if let End::Supervised { supervisor, .. } = &self.end {
             let supervisor = supervisor.lock().take();

@@ -9,12 +9,27 @@ use super::section::{Reader, Section};
 pub struct Aggregation {
     /// What happens to names that several backends have.
     pub conflicts: Conflicts,
+    /// What stands in front of a name where something has to, `{workload}` standing for the workload's name.
+    pub prefix: String,
     /// What is said of single workloads.
     pub tools: Vec<WorkloadTools>,
     /// Whether backends' tools are hidden, all of them.
     pub excludes_all: bool,
     /// What becomes of the tools of workloads that nothing is said of.
     pub visibility: Visibility,
+}
+
+impl Default for Aggregation {
+    /// Every name is prefixed, and everything is shown.
+    fn default() -> Self {
+        Self {
+            conflicts: Conflicts::Prefix { format: PREFIX.to_owned() },
+            prefix: PREFIX.to_owned(),
+            tools: Vec::new(),
+            excludes_all: false,
+            visibility: Visibility::Allow,
+        }
+    }
 }
 
 /// What happens to names that several backends have.
@@ -84,6 +99,9 @@ pub struct Annotations {
     pub open_world: Option<bool>,
 }
 
+/// What stands in front where nothing is said.
+const PREFIX: &str = "{workload}_";
+
 #[derive(Clone, Copy)]
 enum Kind {
     Prefix,
@@ -92,17 +110,12 @@ enum Kind {
 }
 
 pub(super) fn read(root: &mut Section<'_>, reader: &mut Reader<'_>) -> Aggregation {
-    let mut aggregation = Aggregation {
-        conflicts: Conflicts::Manual,
-        tools: Vec::new(),
-        excludes_all: false,
-        visibility: Visibility::Allow,
-    };
+    let mut aggregation = Aggregation::default();
     let Some(mut section) = root.required_section(reader, "aggregation") else { return aggregation };
     aggregation.tools = tools(&mut section, reader);
-    if let Some(conflicts) = conflicts(&mut section, reader) {
-        aggregation.conflicts = conflicts;
-    }
+    let (conflicts, prefix) = conflicts(&mut section, reader);
+    aggregation.conflicts = conflicts.unwrap_or(Conflicts::Manual);
+    aggregation.prefix = prefix.unwrap_or_else(|| PREFIX.to_owned());
     aggregation.excludes_all = section.flag(reader, "excludeAllTools").unwrap_or_default();
     let visibilities = [("allow", Visibility::Allow), ("deny", Visibility::Deny)];
     if let Some(visibility) = section.word(reader, "defaultToolVisibility", &visibilities) {
@@ -113,10 +126,13 @@ pub(super) fn read(root: &mut Section<'_>, reader: &mut Reader<'_>) -> Aggregati
     aggregation
 }
 
-fn conflicts(section: &mut Section<'_>, reader: &mut Reader<'_>) -> Option<Conflicts> {
+/// How conflicts are resolved, and what is put in front of names, whichever way that is.
+fn conflicts(section: &mut Section<'_>, reader: &mut Reader<'_>) -> (Option<Conflicts>, Option<String>) {
     let kinds = [("prefix", Kind::Prefix), ("priority", Kind::Priority), ("manual", Kind::Manual)];
     let kind = section.required_word(reader, "conflictResolution", &kinds);
-    let mut settings = section.required_section(reader, "conflictResolutionConfig")?;
+    let Some(mut settings) = section.required_section(reader, "conflictResolutionConfig") else {
+        return (None, None);
+    };
     let format = settings.text(reader, "prefixFormat");
     let order = settings.texts(reader, "priorityOrder");
     let conflicts = match kind {
@@ -124,7 +140,7 @@ fn conflicts(section: &mut Section<'_>, reader: &mut Reader<'_>) -> Option<Confl
             if format.is_none() {
                 settings.say(reader, "prefixFormat", "is required for prefix strategy");
             }
-            Some(Conflicts::Prefix { format: format.unwrap_or_default() })
+            Some(Conflicts::Prefix { format: format.clone().unwrap_or_default() })
         }
         Some(Kind::Priority) => {
             if order.is_empty() {
@@ -136,7 +152,7 @@ fn conflicts(section: &mut Section<'_>, reader: &mut Reader<'_>) -> Option<Confl
         None => None,
     };
     settings.finish(reader);
-    conflicts
+    (conflicts, format)
 }
 
 /// What only makes sense together.

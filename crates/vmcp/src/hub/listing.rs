@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use mcp::json::{Reader, Span};
+use mcp::json::Reader;
 use mcp::{Message, Revision, json};
 use model::PrincipalDigest;
 use serde::Deserialize;
@@ -14,75 +14,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Member;
 use super::ask::{NoAnswer, Reply, Speaker};
+use crate::aggregate::{Bounds, Kind, Listing};
 
-/// Things of one kind that a backend may list.
-const MAX_ITEMS: usize = 10_000;
 /// Pages of one kind.
 const MAX_PAGES: usize = 1_000;
-/// Bytes of all that a backend lists.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes of one thing.
-const MAX_ITEM: usize = 256 * 1024;
-/// Bytes of a backend's instructions.
-const MAX_INSTRUCTIONS: usize = 16 * 1024;
 
-/// What can be listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListKind {
-    Tools,
-    Prompts,
-    Resources,
-    Templates,
-}
-
-impl ListKind {
-    pub(super) const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
-
-    fn method(self) -> &'static str {
-        match self {
-            Self::Tools => "tools/list",
-            Self::Prompts => "prompts/list",
-            Self::Resources => "resources/list",
-            Self::Templates => "resources/templates/list",
-        }
+/// How a kind is asked for.
+fn method(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tools => "tools/list",
+        Kind::Prompts => "prompts/list",
+        Kind::Resources => "resources/list",
+        Kind::Templates => "resources/templates/list",
     }
-
-    /// The member of a result that holds them.
-    pub(super) fn member(self) -> &'static str {
-        match self {
-            Self::Tools => "tools",
-            Self::Prompts => "prompts",
-            Self::Resources => "resources",
-            Self::Templates => "resourceTemplates",
-        }
-    }
-
-    /// The member that tells them apart.
-    fn key(self) -> &'static [u8] {
-        match self {
-            Self::Tools | Self::Prompts => b"name",
-            Self::Resources => b"uri",
-            Self::Templates => b"uriTemplate",
-        }
-    }
-
-    fn is_offered(self, capabilities: &Capabilities) -> bool {
-        match self {
-            Self::Tools => capabilities.tools.is_some(),
-            Self::Prompts => capabilities.prompts.is_some(),
-            Self::Resources | Self::Templates => capabilities.resources.is_some(),
-        }
-    }
-}
-
-/// One thing that is listed, as its backend wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Item {
-    /// Its name or URI.
-    pub(super) key: String,
-    pub(super) json: Bytes,
-    /// Where the key stands.
-    pub(super) key_span: Span,
 }
 
 /// What a server says it can.
@@ -92,6 +36,16 @@ pub(super) struct Capabilities {
     pub(super) prompts: Option<Box<RawValue>>,
     pub(super) resources: Option<Resources>,
     pub(super) logging: Option<Box<RawValue>>,
+}
+
+impl Capabilities {
+    fn offers(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Tools => self.tools.is_some(),
+            Kind::Prompts => self.prompts.is_some(),
+            Kind::Resources | Kind::Templates => self.resources.is_some(),
+        }
+    }
 }
 
 /// The part about resources.
@@ -114,26 +68,12 @@ pub(super) struct Greeting {
 
 impl Greeting {
     pub(super) fn read(answer: &Message) -> Result<Self, NoAnswer> {
-        let mut greeting: Self = serde_json::from_slice(answer.result().unwrap_or_default())
+        let greeting: Self = serde_json::from_slice(answer.result().unwrap_or_default())
             .map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
         if Revision::from_wire(&greeting.protocol_version).is_none() {
             return Err(NoAnswer::Unreadable(format!("protocol version {:?}", greeting.protocol_version)));
         }
-        greeting.instructions = greeting.instructions.filter(|text| text.len() <= MAX_INSTRUCTIONS);
         Ok(greeting)
-    }
-}
-
-/// All that a backend offers.
-#[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) instructions: Option<String>,
-    lists: [Vec<Item>; 4],
-}
-
-impl Listing {
-    pub(super) fn of(&self, kind: ListKind) -> &[Item] {
-        &self.lists[kind as usize]
     }
 }
 
@@ -173,143 +113,80 @@ impl OwnSession {
     ) -> Result<Listing, NoAnswer> {
         let speaker = self.speaker(member, path);
         let deadline = Instant::now() + within;
-        let mut reading = Reading { backend: &member.name, bytes: 0 };
-        let mut lists: [Vec<Item>; 4] = Default::default();
-        for kind in ListKind::ALL {
-            if kind.is_offered(&self.greeting.capabilities) {
-                let listed = timeout_at(deadline, reading.all(speaker, kind, deadline)).await;
-                lists[kind as usize] = listed.unwrap_or(Err(NoAnswer::TimedOut(within)))?;
+        let mut listing = Listing::new(self.greeting.instructions.clone());
+        for kind in Kind::ALL {
+            if self.greeting.capabilities.offers(kind) {
+                let listed = timeout_at(deadline, list(speaker, kind, deadline, &mut listing)).await;
+                listed.unwrap_or(Err(NoAnswer::TimedOut(within)))?;
             }
         }
-        Ok(Listing { instructions: self.greeting.instructions.clone(), lists })
+        Ok(listing)
     }
 }
 
-struct Reading<'a> {
-    backend: &'a str,
-    bytes: usize,
-}
-
-impl Reading<'_> {
-    async fn all(
-        &mut self,
-        speaker: Speaker<'_>,
-        kind: ListKind,
-        deadline: Instant,
-    ) -> Result<Vec<Item>, NoAnswer> {
-        let (mut items, mut keys, mut cursors) = (Vec::new(), HashSet::new(), HashSet::new());
-        let mut cursor: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let answer = match speaker.ask(request(kind, cursor.as_deref()), left).await {
-                Ok(reply) => reply.message,
-                // Whoever has resources need not have templates; some who say they have something do not.
-                Err(NoAnswer::Error { code: -32601, .. }) => return Ok(items),
-                Err(problem) => return Err(problem),
-            };
-            let page = answer.result().unwrap_or_default();
-            let next = self.page(kind, page, &mut items, &mut keys)?;
-            if items.len() >= MAX_ITEMS || self.bytes > MAX_BYTES {
-                items.truncate(MAX_ITEMS);
-                self.warn(kind, "lists more than is taken");
-                return Ok(items);
-            }
-            match next {
-                None => return Ok(items),
-                Some(next) if !cursors.insert(next.clone()) => {
-                    self.warn(kind, "comes back to a page it has given before");
-                    return Ok(items);
-                }
-                Some(next) => cursor = Some(next),
-            }
-        }
-        self.warn(kind, "has more pages than are asked for");
-        Ok(items)
-    }
-
-    /// Reads a page, and gives the cursor of the next one.
-    fn page(
-        &mut self,
-        kind: ListKind,
-        result: &[u8],
-        items: &mut Vec<Item>,
-        keys: &mut HashSet<String>,
-    ) -> Result<Option<String>, NoAnswer> {
-        let unreadable = |problem: json::JsonError| NoAnswer::Unreadable(problem.to_string());
-        let mut next = None;
-        let mut reader = Reader::new(result).map_err(unreadable)?;
-        reader
-            .object::<json::JsonError>(|reader, name| {
-                if name == kind.member().as_bytes() && reader.peek() == Some(b'[') {
-                    reader.array::<json::JsonError>(|reader| {
-                        let read = read_item(reader, result, kind)?;
-                        self.take(kind, read, items, keys);
-                        Ok(())
-                    })?;
-                } else {
-                    let value = reader.value()?;
-                    if name == b"nextCursor" {
-                        next = value.of(result).and_then(json::decode_str).map(std::borrow::Cow::into_owned);
-                    }
-                }
-                Ok(())
-            })
-            .map_err(unreadable)?;
-        Ok(next)
-    }
-
-    fn take(
-        &mut self,
-        kind: ListKind,
-        read: Option<Item>,
-        items: &mut Vec<Item>,
-        keys: &mut HashSet<String>,
-    ) {
-        let Some(item) = read else {
-            return self.warn(kind, "lists something that has no name or is too long");
+/// Lists all of one kind.
+async fn list(
+    speaker: Speaker<'_>,
+    kind: Kind,
+    deadline: Instant,
+    listing: &mut Listing,
+) -> Result<(), NoAnswer> {
+    let (mut cursors, mut cursor) = (HashSet::new(), None::<String>);
+    let mut pages = 0;
+    let ends = loop {
+        pages += 1;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = match speaker.ask(request(kind, cursor.as_deref()), left).await {
+            Ok(reply) => reply.message,
+            // Whoever has resources need not have templates; some who say they have something do not.
+            Err(NoAnswer::Error { code: -32601, .. }) => return Ok(()),
+            Err(problem) => return Err(problem),
         };
-        if !keys.insert(item.key.clone()) {
-            return self.warn(kind, "lists a name twice");
+        match page(kind, answer.result().unwrap_or_default(), listing)? {
+            None => return Ok(()),
+            Some(_) if listing.is_full(kind, Bounds::DEFAULT) => {
+                break "lists more than is taken";
+            }
+            Some(next) if !cursors.insert(next.clone()) => {
+                break "comes back to a page it has given before";
+            }
+            Some(_) if pages == MAX_PAGES => break "has more pages than are asked for",
+            Some(next) => cursor = Some(next),
         }
-        self.bytes += item.json.len();
-        items.push(item);
-    }
-
-    fn warn(&self, kind: ListKind, what: &'static str) {
-        tracing::warn!(
-            backend.id = self.backend,
-            rpc.method = kind.method(),
-            problem = what,
-            "not all is taken"
-        );
-    }
+    };
+    let (backend, method) = (&*speaker.member.name, method(kind));
+    tracing::warn!(backend.id = backend, rpc.method = method, problem = ends, "not all is taken");
+    Ok(())
 }
 
-/// `None` for what is no object, has no key, or is too long.
-fn read_item(reader: &mut Reader<'_>, text: &[u8], kind: ListKind) -> Result<Option<Item>, json::JsonError> {
-    if reader.peek() != Some(b'{') {
-        reader.value()?;
-        return Ok(None);
-    }
-    let mut key_span = Span::default();
-    let span = reader.object::<json::JsonError>(|reader, name| {
-        let value = reader.value()?;
-        if name == kind.key() {
-            key_span = value;
-        }
-        Ok(())
-    })?;
-    let key = key_span.of(text).and_then(json::decode_str).filter(|key| !key.is_empty());
-    let range = span.range();
-    let Some(key) = key.filter(|_| range.len() <= MAX_ITEM) else { return Ok(None) };
-    let in_item = Span::new(key_span.range().start - range.start, key_span.range().end - range.start);
-    let json = Bytes::copy_from_slice(&text[range]);
-    Ok(Some(Item { key: key.into_owned(), json, key_span: in_item }))
+/// Reads a page, and gives the cursor of the next one.
+fn page(kind: Kind, result: &[u8], listing: &mut Listing) -> Result<Option<String>, NoAnswer> {
+    let unreadable = |problem: json::JsonError| NoAnswer::Unreadable(problem.to_string());
+    let mut next = None;
+    let mut reader = Reader::new(result).map_err(unreadable)?;
+    reader
+        .object::<json::JsonError>(|reader, name| {
+            if name == kind.member().as_bytes() && reader.peek() == Some(b'[') {
+                reader.array::<json::JsonError>(|reader| {
+                    let item = reader.value()?.of(result).unwrap_or_default();
+                    listing.add(kind, Bytes::copy_from_slice(item), Bounds::DEFAULT);
+                    Ok(())
+                })?;
+            } else {
+                let value = reader.value()?;
+                if name == b"nextCursor" {
+                    next = value.of(result).and_then(json::decode_str).map(std::borrow::Cow::into_owned);
+                }
+            }
+            Ok(())
+        })
+        .map_err(unreadable)?;
+    Ok(next)
 }
 
-fn request(kind: ListKind, cursor: Option<&str>) -> Bytes {
+fn request(kind: Kind, cursor: Option<&str>) -> Bytes {
     let params = cursor.map_or(serde_json::json!({}), |cursor| serde_json::json!({"cursor": cursor}));
-    serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": kind.method(), "params": params})
+    serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method(kind), "params": params})
         .to_string()
         .into()
 }

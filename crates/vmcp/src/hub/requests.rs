@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Response, StatusCode, header};
-use mcp::json::Span;
 use mcp::message::Kind;
 use mcp::request::Body as RequestBody;
 use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
@@ -20,13 +19,12 @@ use serde_json::json;
 use super::ask::{NoAnswer, is_event_stream, read, result};
 use super::foreign::unwrap;
 use super::health::Seen;
-use super::listing::ListKind;
-use super::reference::Reference;
+use super::passing::Passing;
 use super::relay::Relay;
 use super::session::{Held, InFlight, Opened};
 use super::streamable::Answered;
-use super::view::Route;
 use super::{Hub, Member, PartialFailure};
+use crate::aggregate::Kind as Listed;
 
 /// For backends to take note of something, before the client is told that they have.
 const NOTED_WITHIN: Duration = Duration::from_secs(1);
@@ -38,22 +36,6 @@ const KNOWS_WITHIN: Duration = Duration::from_secs(10);
 const MAX_REFUSAL: usize = 64 * 1024;
 
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// Who a request is for, and what of its text is different there.
-struct Passing {
-    member: Arc<Member>,
-    edit: Option<(Span, Bytes)>,
-}
-
-impl Passing {
-    fn to(route: &Route, span: Option<Span>) -> Self {
-        Self { member: Arc::clone(&route.member), edit: span.map(|span| (span, route.own.clone())) }
-    }
-
-    fn as_it_is(member: &Arc<Member>) -> Self {
-        Self { member: Arc::clone(member), edit: None }
-    }
-}
 
 impl Hub {
     pub(super) async fn post(
@@ -87,11 +69,11 @@ impl Hub {
         let own = |text: &[u8]| Ok(at_once(accepts, result(message.id().unwrap_or_default(), text)));
         let passing = match method {
             Method::Ping => return own(b"{}"),
-            Method::ToolsList => return Ok(self.listed(ListKind::Tools, message, accepts).await),
-            Method::PromptsList => return Ok(self.listed(ListKind::Prompts, message, accepts).await),
-            Method::ResourcesList => return Ok(self.listed(ListKind::Resources, message, accepts).await),
+            Method::ToolsList => return Ok(self.listed(Listed::Tools, message, accepts).await),
+            Method::PromptsList => return Ok(self.listed(Listed::Prompts, message, accepts).await),
+            Method::ResourcesList => return Ok(self.listed(Listed::Resources, message, accepts).await),
             Method::ResourceTemplatesList => {
-                return Ok(self.listed(ListKind::Templates, message, accepts).await);
+                return Ok(self.listed(Listed::Templates, message, accepts).await);
             }
             Method::LoggingSetLevel => {
                 if !message.level().is_some_and(|level| LEVELS.contains(&&*level)) {
@@ -122,15 +104,15 @@ impl Hub {
     }
 
     /// A page of a list, from the snapshot.
-    async fn listed(&self, kind: ListKind, message: &Message, accepts: Accepts) -> Response<Body> {
+    async fn listed(&self, kind: Listed, message: &Message, accepts: Accepts) -> Response<Body> {
         #[derive(serde::Deserialize)]
         struct Params {
             cursor: Option<String>,
         }
         self.settled(LISTS_WITHIN).await;
         let view = self.view.load();
-        if self.config.partial == PartialFailure::Fail && !view.missing.is_empty() {
-            let text = format!("not all backends are there: {} is missing", view.missing.join(", "));
+        if self.config.partial == PartialFailure::Fail && !view.missing().is_empty() {
+            let text = format!("not all backends are there: {} is missing", view.missing().join(", "));
             let reply = ErrorReply::new(ErrorCode::Internal, text)
                 .with_data(json!({"origin": "skep", "class": "backend_missing", "executed": "no"}));
             return refused(StatusCode::OK, "backend_missing", &reply, message.id());
@@ -142,49 +124,6 @@ impl Hub {
             Some(Err(_)) => return refuse(message, ErrorCode::InvalidParams, "invalid cursor"),
         };
         at_once(accepts, result(message.id().unwrap_or_default(), &view.page(kind, cursor.as_deref())))
-    }
-
-    /// Which backend a request is for.
-    fn whose(&self, message: &Message) -> Result<Passing, ErrorReply> {
-        let view = self.view.load();
-        let invalid = |text: String| ErrorReply::new(ErrorCode::InvalidParams, text);
-        let named =
-            |what: &str| message.target().ok_or_else(|| invalid(format!("params.{what} is required")));
-        let resource = |uri: &str| {
-            view.resource(uri).map(Passing::as_it_is).ok_or_else(|| {
-                ErrorReply::new(ErrorCode::ResourceNotFound, "Resource not found")
-                    .with_data(json!({"uri": uri}))
-            })
-        };
-        match message.method() {
-            Method::ToolsCall => {
-                let name = named("name")?;
-                let route = view.tool(&name).ok_or_else(|| invalid(format!("Unknown tool: {name}")))?;
-                Ok(Passing::to(route, message.target_span()))
-            }
-            Method::PromptsGet => {
-                let name = named("name")?;
-                let route = view.prompt(&name).ok_or_else(|| invalid(format!("Unknown prompt: {name}")))?;
-                Ok(Passing::to(route, message.target_span()))
-            }
-            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-                let uri = message.uri().ok_or_else(|| invalid("params.uri is required".to_owned()))?;
-                resource(&uri)
-            }
-            Method::CompletionComplete => match Reference::read(message) {
-                None => Err(invalid("invalid completion/complete params: missing ref".to_owned())),
-                Some(Reference::Resource { uri }) => resource(&uri),
-                Some(Reference::Prompt { name, span }) => {
-                    let route =
-                        view.prompt(&name).ok_or_else(|| invalid(format!("Unknown prompt: {name}")))?;
-                    Ok(Passing::to(route, Some(span)))
-                }
-            },
-            _ => {
-                let method = message.method_name().unwrap_or_default();
-                Err(ErrorReply::new(ErrorCode::MethodNotFound, format!("method {method} is not offered")))
-            }
-        }
     }
 
     /// Has a backend answer. A session that it has lost is begun anew once: the request was not carried out.

@@ -271,7 +271,7 @@ impl Hub {
             None => opened.logs,
             Some(uri) => {
                 let view = self.view.load();
-                opened.subscribes && view.resource(&uri).is_some_and(|owner| owner.name == member.name)
+                opened.subscribes && view.resource(&uri) == Some(&member.name)
             }
         }
     }

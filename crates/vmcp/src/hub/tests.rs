@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::health::{HealthPolicy, Status};
 use super::{Backend, Hub, HubConfig, Member, PartialFailure};
+use crate::config::{Aggregation, Conflicts, WorkloadTools};
 use scripted::{Mood, Scripted};
 
 const ME: PrincipalDigest = PrincipalDigest::ANONYMOUS;
@@ -30,7 +31,7 @@ fn config() -> HubConfig {
     HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
-        prefix: "{workload}_".into(),
+        aggregation: Aggregation::default(),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
@@ -212,6 +213,44 @@ async fn resources_and_prompts_go_to_who_has_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_are_as_the_configuration_says() {
+    let (a, b) = (Scripted::new("a", &["echo", "hidden"]), Scripted::new("b", &["echo"]));
+    let shown = WorkloadTools {
+        workload: "a".into(),
+        config_reference: None,
+        filter: vec!["echo".into()],
+        overrides: [].into(),
+        excludes_all: false,
+    };
+    let conflicts = Conflicts::Priority { order: vec!["a".into()] };
+    let aggregation = Aggregation { conflicts, tools: vec![shown], ..Aggregation::default() };
+    let hub = hub_of(HubConfig { aggregation, ..config() }, &[&a, &b]);
+    sleep(Duration::from_secs(15)).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(client.tools().await, ["echo"]);
+    assert_eq!(client.says("echo").await, "a:echo:a-2");
+    for name in ["hidden", "a_hidden", "b_echo"] {
+        assert_eq!(client.tool(name).await["error"]["code"], -32602, "{name}");
+    }
+    client.ask("prompts/get", json!({"name": "b_p"})).await;
+    assert_eq!(b.asked("prompts/get")[0].1["params"]["name"], "p");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_has_moved_keeps_what_it_has_shown() {
+    let (here, there) = (Scripted::new("a", &["echo"]), Scripted::new("a", &["echo", "more"]));
+    let hub = ready(&[&here]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(client.says("a_echo").await, "a:echo:a-2");
+    set(&hub, &[&there]);
+    assert_eq!(client.tools().await, ["a_echo"]);
+    assert_eq!(client.says("a_echo").await, "a:echo:a-2", "in a session of the other one");
+    assert!(!there.asked("tools/call").is_empty());
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(client.tools().await, ["a_echo", "a_more"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_hangs_lies_or_is_dead_delays_nobody_and_joins_late() {
     let well = Scripted::new("well", &["echo"]);
     let ill: Vec<_> = [("dead", Mood::Dead), ("garbage", Mood::Garbage), ("hangs", Mood::Hangs)]
@@ -250,7 +289,7 @@ async fn a_backend_that_lies_is_bounded_and_the_rest_goes_on() {
     let description = "x".repeat(10 * 1024 * 1024);
     huge.state.lock().tools.extend([
         json!({"name": "long", "description": description}),
-        json!({"name": "echo", "description": "twice"}),
+        json!({"name": "echo", "description": "twice", "inputSchema": {"type": "object"}}),
         json!({"title": "without a name"}),
         json!("no object"),
         json!({"name": ""}),
@@ -408,7 +447,7 @@ async fn a_change_is_seen_and_told() {
     let hub = ready(&[&a]).await;
     let client = Client::begin(&hub).await;
     let mut stream = client.listen(None).await;
-    a.state.lock().tools.push(json!({"name": "new"}));
+    a.state.lock().tools.push(json!({"name": "new", "inputSchema": {"type": "object"}}));
     a.says(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
     assert_eq!(event(&mut stream).await.1["method"], "notifications/tools/list_changed");
     assert_eq!(client.tools().await, ["a_echo", "a_new"]);

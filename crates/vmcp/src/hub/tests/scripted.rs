@@ -158,7 +158,7 @@ impl Scripted {
                 if state.endless {
                     let number =
                         value["params"]["cursor"].as_str().unwrap_or("0").parse::<u64>().unwrap() + 1;
-                    page = json!({"tools": [{"name": format!("t{number}"), "inputSchema": {}}], "nextCursor": number.to_string()});
+                    page = json!({"tools": [{"name": format!("t{number}"), "inputSchema": {"type": "object"}}], "nextCursor": number.to_string()});
                 }
                 page
             }
