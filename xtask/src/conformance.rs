@@ -96,13 +96,24 @@ impl Suite {
         let mut bridge = self.skep(&["run", "--foreground", "example", "--format", "json"])?;
         let row = self.server_row("bridge", &bridge.url()?)?;
         lost += print_row("bridge", &row, Some(&base));
+        let file = self.out.join("vmcp.yaml");
+        std::fs::write(&file, one_backend(&target))?;
+        let file = file.to_str().context("the target folder's name is no text")?;
+        let mut hub = self.skep(&["vmcp", "serve", "--config", file, "--port", "0", "--format", "json"])?;
+        // It serves clients of the first of them only.
+        let row = self.server_row_of(&REVISIONS[..1], "vmcp", &hub.url()?)?;
+        lost += print_row("vmcp", &row, Some(&base));
         println!();
         Ok(lost)
     }
 
     /// Both sets against one URL.
     fn server_row(&self, name: &str, url: &str) -> anyhow::Result<Vec<Checks>> {
-        let row = REVISIONS.into_iter().map(|revision| {
+        self.server_row_of(&REVISIONS, name, url)
+    }
+
+    fn server_row_of(&self, revisions: &[&str], name: &str, url: &str) -> anyhow::Result<Vec<Checks>> {
+        let row = revisions.iter().map(|revision| {
             let out = self.out.join(format!("server-{name}-{revision}"));
             self.suite(&["server", "--url", url, "--requirements", revision], &out, &[])?;
             Checks::read(&out)
@@ -157,6 +168,19 @@ impl Suite {
     }
 }
 
+/// A virtual MCP with this server alone in it, which keeps its names.
+fn one_backend(url: &str) -> String {
+    format!(
+        "name: conformance
+groupRef: default
+backends: [{{name: example, url: '{url}', transport: streamable-http}}]
+incomingAuth: {{type: anonymous}}
+outgoingAuth: {{source: inline}}
+aggregation: {{conflictResolution: priority, conflictResolutionConfig: {{priorityOrder: [example]}}}}
+"
+    )
+}
+
 /// Prints a row of a table, and what it lost against the first one. Gives how many checks that are.
 fn print_row(name: &str, row: &[Checks], base: Option<&[Checks]>) -> usize {
     let lost: Vec<Vec<String>> = match base {
@@ -166,7 +190,8 @@ fn print_row(name: &str, row: &[Checks], base: Option<&[Checks]>) -> usize {
     let cell = |(checks, lost): (&Checks, &Vec<String>)| {
         format!("{} passed, {} failed, {} lost", checks.passed(), checks.failed(), lost.len())
     };
-    let cells: Vec<String> = row.iter().zip(&lost).map(cell).collect();
+    let mut cells: Vec<String> = row.iter().zip(&lost).map(cell).collect();
+    cells.resize(REVISIONS.len(), "not served".to_owned());
     println!("| {name} | {} |", cells.join(" | "));
     let lost: Vec<String> = lost.into_iter().flatten().collect();
     lost.iter().for_each(|check| eprintln!("  lost through {name}: {check}"));

@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("store", &["model", "telemetry"]),
     ("vmcp", &["auth", "mcp", "model", "proxy", "telemetry"]),
     ("example", &["mcp"]),
-    ("manager", &["auth", "mcp", "middleware", "model", "proxy", "store", "telemetry", "workload"]),
+    ("manager", &["auth", "mcp", "middleware", "model", "proxy", "store", "telemetry", "vmcp", "workload"]),
     ("cli", &["example", "manager", "mcp", "middleware", "model", "proxy", "telemetry", "workload"]),
     ("xtask", &["testkit"]),
 ];

@@ -14,6 +14,7 @@ mod dress;
 mod mcp;
 mod not_yet;
 mod serve;
+mod vmcp;
 mod workloads;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub(crate) use serve::{
     IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode,
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
+pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs};
 pub(crate) use workloads::{
     BuildArgs, CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, EventsArgs, ExportArgs, ExportFormat,
     GroupArgs, GroupCommand, ListArgs, ListFormat, LogsArgs, MigrateArgs, RestartArgs, RmArgs, RuntimeArgs,
@@ -178,6 +180,8 @@ pub(crate) enum Command {
     Daemon(DaemonArgs),
     /// Serve MCP servers that run elsewhere, one or several instances of one
     Proxy(Box<ProxyArgs>),
+    /// Serve several MCP servers as one
+    Vmcp(VmcpArgs),
     /// Ask a server what it offers, or call one of its tools
     Mcp(McpArgs),
     /// See which sessions are open, what happened to one, or end it

@@ -22,3 +22,4 @@ pub(crate) mod secret;
 mod serve;
 pub(crate) mod sessions;
 pub(crate) mod version;
+pub(crate) mod vmcp;

@@ -63,6 +63,7 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Cache(args) => commands::cache::run(&args, printer),
         Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
+        Command::Vmcp(args) => commands::vmcp::run(&args, printer),
         Command::Mcp(args) => commands::mcp::run(&args, printer),
         Command::Sessions(args) => commands::sessions::run(&args, printer),
         Command::Example(args) => commands::example::run(&args, printer),

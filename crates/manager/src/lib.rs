@@ -3,6 +3,7 @@
 //! - [`serve`] — one server behind one endpoint, from start to drain.
 //! - [`relay`] — the other way round: stdio in front of a remote server.
 //! - [`client`] — an MCP client for people.
+//! - [`vmcp`] — what a virtual MCP's file comes to.
 //! - [`daemon`] — the process that owns many of them.
 //! - [`migrate`] — what ToolHive has kept, taken over.
 //! - [`plan`] — what a RunConfig comes to.
@@ -32,6 +33,7 @@ pub mod serve;
 pub mod sessions;
 pub mod socket;
 pub mod target;
+pub mod vmcp;
 
 pub use serve::{ServeSettings, Serving, StartError};
 pub use target::Target;

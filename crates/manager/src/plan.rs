@@ -16,7 +16,7 @@ use http::HeaderMap;
 use middleware::limits::BodyLimits;
 use middleware::tools::{ToolOverride, ToolPolicy, ToolPolicyError};
 use model::run_config::{Isolation, Problems, Run, SkepConfig, Source, Transport};
-use model::{RunConfig, SecretRef};
+use model::{RunConfig, SecretRef, WorkloadName};
 use proxy::ResendPolicy;
 use proxy::bridge::Mode;
 use proxy::forward::OnLoss;
@@ -165,6 +165,17 @@ pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettin
     let run = look(config)?;
     let skep = config.skep.clone().unwrap_or_default();
     let target = target(config, &run, &skep, around)?;
+    settings_of(config, run.name, target, around)
+}
+
+/// The settings of what is behind this target, whatever the configuration says is to be run.
+pub(crate) fn settings_of(
+    config: &RunConfig,
+    name: WorkloadName,
+    target: Target,
+    around: &Surroundings,
+) -> Result<ServeSettings, PlanError> {
+    let skep = config.skep.clone().unwrap_or_default();
     let limits = Limits {
         idle: said("session_ttl", &config.session_ttl)?
             .filter(|idle| !idle.is_zero())
@@ -207,7 +218,7 @@ pub fn settings(config: &RunConfig, around: &Surroundings) -> Result<ServeSettin
         memory: skep.max_memory.map(|mebibytes| mebibytes.saturating_mul(1024 * 1024)),
         endpoint_prefix: endpoint_prefix(&config.endpoint_prefix)?,
         drain: said("skep.drain", &skep.drain)?.unwrap_or(defaults::DRAIN),
-        name: run.name,
+        name,
     })
 }
 

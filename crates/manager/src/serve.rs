@@ -2,6 +2,8 @@
 //! started is gone when [`Serving::stop`] returns.
 
 mod front;
+mod lane;
+mod members;
 mod route;
 
 use std::io;
@@ -202,6 +204,8 @@ impl Serving {
             own: address,
             tasks: &tasks,
             processes: &processes,
+            store: None,
+            awaits_names: true,
         };
         let route = made.route().await?;
         undo.into_iter().for_each(|guard| drop(guard.disarm()));

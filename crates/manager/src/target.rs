@@ -4,9 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderMap;
+use model::WorkloadName;
 use proxy::bridge::Mode;
+use vmcp::config::Aggregation;
+use vmcp::hub::PartialFailure;
+use vmcp::hub::health::HealthPolicy;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
+
+use crate::vmcp::Group;
 
 /// The server that is served.
 #[derive(Clone, Debug)]
@@ -30,10 +36,34 @@ pub enum Target {
     },
     /// One or more instances that somebody else runs.
     Remote(HttpTarget),
+    /// Several servers as one.
+    Virtual(Virtual),
+}
+
+/// Several servers behind one endpoint.
+#[derive(Clone, Debug)]
+pub struct Virtual {
+    /// Those that are known from the start.
+    pub members: Vec<Member>,
+    /// Whose workloads are members, too, for as long as they run.
+    pub group: Option<Group>,
+    /// How what they offer becomes one.
+    pub aggregation: Aggregation,
+    pub health: HealthPolicy,
+    pub partial: PartialFailure,
+    pub probe_every: Duration,
+    pub probe_within: Duration,
+}
+
+/// A server among several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: WorkloadName,
+    pub http: HttpTarget,
 }
 
 /// A server reached over HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     /// Each is an instance, or a name all of whose addresses are.
     pub urls: Vec<String>,

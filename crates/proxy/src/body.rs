@@ -4,7 +4,7 @@
 //! client that does not read stops whoever writes.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ pub enum Body {
     Lasting(Box<Lasting>),
     /// Encoded events from a task of ours.
     Events(Box<EventBody>),
+    /// Another one, changed on its way.
+    Changed(Box<Changed>),
 }
 
 impl Body {
@@ -64,13 +66,14 @@ impl HttpBody for Body {
             Self::Upstream(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Self::Lasting(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Self::Events(body) => body.poll_events(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Changed(body) => body.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(_) | Self::Lasting(_) | Self::Events(_) => false,
+            Self::Full(_) | Self::Lasting(_) | Self::Events(_) | Self::Changed(_) => false,
             Self::Upstream(body) => body.is_end(),
         }
     }
@@ -80,19 +83,66 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Upstream(body) => body.size_hint(),
-            Self::Lasting(_) | Self::Events(_) => SizeHint::default(),
+            Self::Lasting(_) | Self::Events(_) | Self::Changed(_) => SizeHint::default(),
         }
     }
 }
 
 /// An answer of events.
-pub(crate) fn event_stream(body: Body) -> Response<Body> {
+#[must_use]
+pub fn event_stream(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// What changes a body on its way.
+pub trait Change: Send + Sync + std::fmt::Debug {
+    /// What becomes of the next bytes; nothing, where more are needed to know.
+    fn pass(&mut self, bytes: Bytes) -> Bytes;
+    /// What is left at the end.
+    fn finish(&mut self) -> Bytes;
+}
+
+/// A body that is changed on its way.
+#[derive(Debug)]
+pub struct Changed {
+    inner: Body,
+    change: Box<dyn Change>,
+    is_over: bool,
+}
+
+impl Body {
+    /// This body as `change` makes it.
+    #[must_use]
+    pub fn changed(self, change: Box<dyn Change>) -> Self {
+        Self::Changed(Box::new(Changed { inner: self, change, is_over: false }))
+    }
+}
+
+impl Changed {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
+        while !self.is_over {
+            let bytes = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => frame.into_data().map_or(Bytes::new(), |bytes| self.change.pass(bytes)),
+                Some(Err(cut)) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(cut)));
+                }
+                None => {
+                    self.is_over = true;
+                    self.change.finish()
+                }
+            };
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+        }
+        Poll::Ready(None)
+    }
 }
 
 /// Something to be dropped with a stream: it tells its owner that the client is gone.

@@ -9,33 +9,33 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 const MAX_EVENTS: usize = 512;
-pub(crate) const MAX_BYTES: usize = 256 * 1024;
+pub const MAX_BYTES: usize = 256 * 1024;
 
 /// The number of a stream, unique in its session.
-pub(crate) type StreamNumber = u64;
+pub type StreamNumber = u64;
 
 /// Where a client stands in a stream: what `Last-Event-ID` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     pub stream: StreamNumber,
     pub event: u64,
 }
 
 impl Cursor {
     /// Reads an event id of ours: `<stream>-<event>`.
-    pub(crate) fn parse(id: &str) -> Option<Self> {
+    pub fn parse(id: &str) -> Option<Self> {
         let (stream, event) = id.split_once('-')?;
         Some(Self { stream: stream.parse().ok()?, event: event.parse().ok()? })
     }
 
-    pub(crate) fn to_id(self) -> String {
+    pub fn to_id(self) -> String {
         format!("{}-{}", self.stream, self.event)
     }
 }
 
 /// An event of the log.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub struct Entry {
     pub at: Cursor,
     /// As it was sent.
     pub event: Bytes,
@@ -45,7 +45,7 @@ pub(crate) struct Entry {
 
 /// What a client has missed of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Missed {
+pub struct Missed {
     pub events: Vec<Bytes>,
     /// The log does not have all of them.
     pub gap: bool,
@@ -55,14 +55,14 @@ pub(crate) struct Missed {
 
 /// The log.
 #[derive(Debug, Default)]
-pub(crate) struct EventLog {
+pub struct EventLog {
     entries: VecDeque<Entry>,
     bytes: usize,
 }
 
 impl EventLog {
     /// Keeps an event. `unseen`: nobody is being sent it now, so it is kept whatever its size.
-    pub(crate) fn push(&mut self, entry: Entry, unseen: bool) {
+    pub fn push(&mut self, entry: Entry, unseen: bool) {
         if !unseen && entry.event.len() > MAX_BYTES {
             return;
         }
@@ -76,7 +76,7 @@ impl EventLog {
     }
 
     /// What came after the cursor on its stream.
-    pub(crate) fn after(&self, cursor: Cursor) -> Missed {
+    pub fn after(&self, cursor: Cursor) -> Missed {
         let (mut missed, mut seen) = (Missed::default(), cursor.event);
         for Entry { at, event, last } in &self.entries {
             if at.stream == cursor.stream && at.event > cursor.event {
@@ -90,13 +90,13 @@ impl EventLog {
     }
 
     /// Nobody asks for this stream any more.
-    pub(crate) fn forget(&mut self, stream: StreamNumber) {
+    pub fn forget(&mut self, stream: StreamNumber) {
         self.entries.retain(|entry| entry.at.stream != stream);
         self.bytes = self.entries.iter().map(|entry| entry.event.len()).sum();
     }
 
     /// The bytes of all events.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 

@@ -53,8 +53,8 @@ use crate::recovery::resend::ResendPolicy;
 use crate::session::epoch;
 use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{
-    Change, Kept, KeyRing, Limits, RouteId, Session, SessionRecord, SessionStore, StoreUnavailable, Table,
-    Write,
+    Change, Kept, KeyRing, Limits, PartTokens, RouteId, Session, SessionRecord, SessionStore,
+    StoreUnavailable, Table, Write,
 };
 use crate::upstream::body::{Under, UpstreamBody};
 use crate::upstream::{Fields, Manner, OutgoingRequest, Pool};
@@ -338,7 +338,8 @@ impl Forward {
             // Somebody took the room meanwhile: the backend's session is of no use to anyone.
             .inspect_err(|_| self.say_farewell_later(farewell))?;
         self.dismiss(&begun.evicted).await;
-        self.keep(SessionRecord { claims: begun.claims, remembered }, Write::Keep).await;
+        self.keep(SessionRecord { claims: begun.claims, remembered, parts: PartTokens::new() }, Write::Keep)
+            .await;
         response.headers_mut().insert(headers::SESSION_ID, begun.token);
         Ok(response)
     }

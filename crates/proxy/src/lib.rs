@@ -11,7 +11,7 @@ pub mod bridge;
 pub mod call;
 pub mod channel;
 pub mod endpoint;
-mod events;
+pub mod events;
 pub mod failure;
 pub mod forward;
 pub mod instance;
@@ -22,6 +22,7 @@ pub mod remote;
 pub mod resolve;
 pub mod session;
 pub mod stdio;
+pub mod streamable;
 pub mod upstream;
 
 pub use body::Body;

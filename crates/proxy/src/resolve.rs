@@ -19,6 +19,8 @@ use crate::instance::Instances;
 /// A name is looked up again no sooner and no later than this, whatever its time to live says.
 const SOONEST: Duration = Duration::from_secs(1);
 const LATEST: Duration = Duration::from_secs(60);
+/// While it is not found, it is looked up less and less often, but no less than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long a connection may take when it is tried out which address family a server listens on.
 const PROBE: Duration = Duration::from_millis(300);
@@ -75,25 +77,39 @@ impl Resolver {
     ) -> Result<impl Future<Output = ()> + Send, ResolveError> {
         let (addresses, until) = self.look_up(&endpoint).await?;
         instances.set(&endpoint, &addresses);
-        Ok(async move {
-            let mut until = until;
-            while let Some(due) = until {
-                sleep(due.saturating_duration_since(Instant::now()).clamp(SOONEST, LATEST)).await;
-                match self.look_up(&endpoint).await {
-                    Ok((addresses, next)) => {
-                        instances.set(&endpoint, &addresses);
-                        until = next;
-                    }
-                    Err(error) => {
-                        tracing::warn!(
-                            backend.url = error.url,
-                            error = error.reason,
-                            "backend name not resolved"
-                        );
-                    }
-                }
+        Ok(self.keep(endpoint, instances, until))
+    }
+
+    /// The same where nobody waits for the first look-up, and a name may have no address yet.
+    pub async fn follow_patiently(self, endpoint: Arc<Endpoint>, instances: Arc<Instances>) {
+        let until = self.look(&endpoint, &instances).await.unwrap_or_else(|| Some(Instant::now()));
+        self.keep(endpoint, instances, until).await;
+    }
+
+    async fn keep(self, endpoint: Arc<Endpoint>, instances: Arc<Instances>, mut until: Option<Instant>) {
+        let mut soonest = SOONEST;
+        while let Some(due) = until {
+            sleep(due.saturating_duration_since(Instant::now()).clamp(soonest, LATEST)).await;
+            match self.look(&endpoint, &instances).await {
+                Some(next) => (until, soonest) = (next, SOONEST),
+                None => soonest = (soonest * 2).min(LONGEST_PAUSE),
             }
-        })
+        }
+    }
+
+    /// Looks up once, and gives when to ask again. `None`: it failed.
+    async fn look(&self, endpoint: &Arc<Endpoint>, instances: &Instances) -> Option<Option<Instant>> {
+        match self.look_up(endpoint).await {
+            Ok((addresses, until)) => {
+                instances.set(endpoint, &addresses);
+                Some(until)
+            }
+            Err(error) => {
+                let (url, reason) = (error.url, error.reason);
+                tracing::warn!(backend.url = url, error = reason, "backend name not resolved");
+                None
+            }
+        }
     }
 
     /// The addresses, and when to ask again (`None`: never, it is an address already).

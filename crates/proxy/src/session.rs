@@ -8,7 +8,10 @@ pub mod table;
 pub mod token;
 pub mod view;
 
+pub use crate::recovery::remembered::{Agreed, Remembered};
 pub use keys::{KeyError, KeyRing};
-pub use store::{Change, Kept, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write};
+pub use store::{
+    Change, Kept, MemoryStore, PartTokens, SessionRecord, SessionStore, StoreUnavailable, Write,
+};
 pub use table::{Limits, Opened, Session, Table, TableFull};
 pub use token::{Claims, Pin, RouteId};

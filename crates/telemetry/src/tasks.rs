@@ -32,6 +32,12 @@ impl Tasks {
         self.tracker.spawn(task.instrument(tracing::info_span!("task", task.name = name)));
     }
 
+    /// Some of these tasks, which can be stopped alone too.
+    #[must_use]
+    pub fn some(&self) -> Self {
+        Self { stop: self.stop.child_token(), tracker: self.tracker.clone() }
+    }
+
     /// Says stop.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -56,5 +62,19 @@ mod tests {
         tasks.spawn("deaf", std::future::pending());
         tasks.stop();
         assert_eq!(tasks.wait(Duration::from_secs(1)).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn some_of_them_stop_alone_and_with_the_others() {
+        let tasks = Tasks::new();
+        let (some, others) = (tasks.some(), tasks.some());
+        for tasks in [&some, &others] {
+            let stop = tasks.stop_token();
+            tasks.spawn("obedient", async move { stop.cancelled().await });
+        }
+        some.stop();
+        assert_eq!(tasks.wait(Duration::from_secs(1)).await, 1);
+        tasks.stop();
+        assert_eq!(tasks.wait(Duration::from_secs(1)).await, 0);
     }
 }

@@ -1,10 +1,13 @@
-//! Virtual MCP: many servers behind one endpoint, and workflows over them. So far what needs no backend: the
-//! configuration, what many servers look like as one, and workflows.
+//! Virtual MCP: many servers behind one endpoint, and workflows over them.
 //!
-//! Deliberately absent: files, the environment, clocks and connections. What is read, when it is, is said by the caller.
+//! [`config`], [`aggregate`] and [`workflow`] need no backend; [`hub`] is the endpoint.
+//!
+//! Deliberately absent: files, the environment and connections. What is read, when it is, is said by the caller, and
+//! backends are handed in.
 
 #![forbid(unsafe_code)]
 
 pub mod aggregate;
 pub mod config;
+pub mod hub;
 pub mod workflow;

@@ -35,3 +35,4 @@ mod thv;
 mod tls;
 mod toolhive;
 mod tools;
+mod vmcp;

@@ -37,7 +37,8 @@ impl Making {
     }
 }
 
-fn sweep(pool: Arc<Pool>, tasks: &Tasks) {
+/// Looks after a worker's connections.
+pub(super) fn sweep(pool: Arc<Pool>, tasks: &Tasks) {
     let stop = tasks.stop_token();
     tasks.spawn("sweep connections", async move {
         let mut timer = interval(SWEEP_EVERY);

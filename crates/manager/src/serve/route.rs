@@ -1,4 +1,4 @@
-//! What is behind an endpoint, and its life: a route that forwards, or a bridge; the processes and look-ups it needs.
+//! What is behind an endpoint, and its life: a route that forwards, a bridge, or several of them; the processes and look-ups it needs.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,19 +25,24 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
+use vmcp::hub::{Hub, HubConfig};
 use workload::container::{Container, Progress};
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
 
+use super::members::{Kit, Members};
 use super::{ServeSettings, StartError, client_tls, endpoints};
 use crate::control::Sessions;
 use crate::inside::Inside;
 use crate::process::{Beginning, ProcessConnect, serve_network};
-use crate::target::{HttpTarget, HttpTransport, Target};
+use crate::target::{HttpTarget, HttpTransport, Target, Virtual};
 
 /// Records are kept a little longer than sessions: their store hears of use in rounds.
 const SPARE: Duration = Duration::from_secs(60);
+
+/// For a backend of several to begin a session, and to list what it has.
+const BEGIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often it is tried whether a command listens yet.
 const TRY_EVERY: Duration = Duration::from_millis(20);
@@ -51,6 +56,10 @@ pub(super) struct Making<'a> {
     pub(super) own: SocketAddr,
     pub(super) tasks: &'a Tasks,
     pub(super) processes: &'a Tasks,
+    /// Where sessions are kept, if that is decided.
+    pub(super) store: Option<Arc<dyn SessionStore>>,
+    /// Whether a name without address is an error at once.
+    pub(super) awaits_names: bool,
 }
 
 /// A route; clones are the same one.
@@ -69,6 +78,7 @@ pub(super) struct Route {
 enum Kind {
     Forward { forward: Arc<Forward>, way: Way },
     Bridge(Arc<Bridge>),
+    Hub { hub: Arc<Hub>, members: Arc<Members> },
 }
 
 /// How instances are connected to.
@@ -106,6 +116,7 @@ enum End {
 pub(super) enum Backend {
     Forward { forward: Arc<Forward>, pool: Arc<Pool> },
     Bridge(Arc<Bridge>),
+    Hub(Arc<Hub>),
 }
 
 impl Backend {
@@ -113,6 +124,7 @@ impl Backend {
         match self {
             Self::Forward { forward, pool } => forward.handle(pool, call).await,
             Self::Bridge(bridge) => bridge.handle(call).await,
+            Self::Hub(hub) => hub.handle(call).await,
         }
     }
 
@@ -124,7 +136,7 @@ impl Backend {
         reply: &ErrorReply,
     ) -> Response<Body> {
         match self {
-            Self::Forward { .. } => refused(StatusCode::OK, class, reply, call.request.id()),
+            Self::Forward { .. } | Self::Hub(_) => refused(StatusCode::OK, class, reply, call.request.id()),
             Self::Bridge(bridge) => bridge.answer_instead(call, class, reply),
         }
     }
@@ -142,20 +154,18 @@ impl Making<'_> {
             Target::Stdio { command, egress, mode, grace } => {
                 self.stdio(command, egress.clone(), *mode, *grace)
             }
-            Target::Remote(http) => {
-                let kind = self.http(http, None).await?;
-                Ok(Route {
-                    kind,
-                    transport: http.transport.name(),
-                    grace: Duration::ZERO,
-                    end: End::Unknown,
-                    container: None,
-                })
-            }
+            Target::Remote(http) => self.remote(http).await,
             Target::Server { command, egress, http, grace } => {
                 self.server(command, egress.clone(), http, *grace).await
             }
+            Target::Virtual(target) => self.hub(target).await,
         }
+    }
+
+    pub(super) async fn remote(&self, http: &HttpTarget) -> Result<Route, StartError> {
+        let kind = self.http(http, None).await?;
+        let (transport, grace) = (http.transport.name(), Duration::ZERO);
+        Ok(Route { kind, transport, grace, end: End::Unknown, container: None })
     }
 
     fn stdio(
@@ -295,7 +305,58 @@ impl Making<'_> {
         Ok(Kind::Bridge(bridge))
     }
 
+    /// Several servers as one. Their sessions are kept in one place: their ids are unique.
+    async fn hub(&self, target: &Virtual) -> Result<Route, StartError> {
+        let store = self.store()?;
+        let members = Arc::new(Members::new(Kit {
+            settings: self.settings.clone(),
+            paths: self.paths.clone(),
+            keys: Arc::clone(&self.keys),
+            own: self.own,
+            tasks: self.tasks.clone(),
+            processes: self.processes.clone(),
+            store: Arc::clone(&store),
+        }));
+        for member in &target.members {
+            members.add(member.clone()).await?;
+        }
+        let config = HubConfig {
+            name: self.settings.name.to_string(),
+            path: self.paths.mcp.clone(),
+            aggregation: target.aggregation.clone(),
+            keys: Arc::clone(&self.keys),
+            limits: self.settings.sessions,
+            store,
+            health: target.health,
+            partial: target.partial,
+            begin_within: BEGIN_WITHIN,
+            list_within: BEGIN_WITHIN,
+            probe_every: target.probe_every,
+            probe_within: target.probe_within,
+        };
+        let hub = Hub::new(config, self.tasks.clone());
+        hub.set_backends(members.backends());
+        if let Some(group) = target.group.clone() {
+            let (stop, following) =
+                (self.tasks.stop_token(), Arc::clone(&members).follow(group, Arc::clone(&hub)));
+            self.tasks.spawn("group", async move {
+                stop.run_until_cancelled(following).await;
+            });
+        }
+        self.tasks.spawn("sessions", Arc::clone(&hub).maintenance());
+        let (draining, stop) = (Arc::clone(&hub), self.tasks.stop_token());
+        self.tasks.spawn("drain", async move {
+            stop.cancelled().await;
+            draining.drain();
+        });
+        let (kind, grace) = (Kind::Hub { hub, members }, Duration::ZERO);
+        Ok(Route { kind, transport: "streamable-http", grace, end: End::Unknown, container: None })
+    }
+
     fn store(&self) -> Result<Arc<dyn SessionStore>, StartError> {
+        if let Some(store) = &self.store {
+            return Ok(Arc::clone(store));
+        }
         let ServeSettings { name, sessions, store, .. } = self.settings;
         Ok(store.open(name, &self.keys, sessions.idle + SPARE)?)
     }
@@ -331,11 +392,18 @@ impl Making<'_> {
         let instances = Arc::new(Instances::new());
         let resolver = Resolver::system().map_err(StartError::Resolver)?;
         for endpoint in endpoints {
-            let following = resolver.clone().follow(Arc::clone(endpoint), Arc::clone(&instances)).await?;
-            let stop = self.tasks.stop_token();
-            self.tasks.spawn("resolve", async move {
-                stop.run_until_cancelled(following).await;
-            });
+            let (resolver, stop) = (resolver.clone(), self.tasks.stop_token());
+            let (endpoint, filled) = (Arc::clone(endpoint), Arc::clone(&instances));
+            if self.awaits_names || matches!(endpoint.target, EndpointTarget::Address(_)) {
+                let following = resolver.follow(endpoint, filled).await?;
+                self.tasks.spawn("resolve", async move {
+                    stop.run_until_cancelled(following).await;
+                });
+            } else {
+                self.tasks.spawn("resolve", async move {
+                    stop.run_until_cancelled(resolver.follow_patiently(endpoint, filled)).await;
+                });
+            }
         }
         Ok(instances)
     }
@@ -365,6 +433,7 @@ impl Route {
                 Backend::Forward { forward: Arc::clone(forward), pool: way.pool() }
             }
             Kind::Bridge(bridge) => Backend::Bridge(Arc::clone(bridge)),
+            Kind::Hub { hub, .. } => Backend::Hub(Arc::clone(hub)),
         }
     }
 
@@ -386,6 +455,10 @@ impl Route {
         let reached = match &self.kind {
             Kind::Forward { forward, .. } => !forward.instances().active().is_empty(),
             Kind::Bridge(_) => true,
+            Kind::Hub { hub, .. } => {
+                let backends = hub.backends();
+                backends.is_empty() || backends.iter().any(|backend| backend.status.is_shown())
+            }
         };
         ends && reached
     }
@@ -464,8 +537,10 @@ impl Route {
     }
 
     pub(super) async fn shut_down(&self, deadline: Instant) {
-        if let Kind::Bridge(bridge) = &self.kind {
-            bridge.shut_down(deadline).await;
+        match &self.kind {
+            Kind::Forward { .. } => {}
+            Kind::Bridge(bridge) => bridge.shut_down(deadline).await,
+            Kind::Hub { members, .. } => Box::pin(members.shut_down(deadline)).await,
         }
         if let End::Supervised { supervisor, .. } = &self.end {
             let supervisor = supervisor.lock().take();
@@ -511,6 +586,14 @@ impl Route {
                     counts.counts().dropped
                 });
             }
+            Kind::Hub { hub, .. } => {
+                let counted = Arc::clone(hub);
+                metrics.gauge("sessions", "Sessions open", move || counted.sessions() as u64);
+                let counted = Arc::clone(hub);
+                metrics.gauge("backends", "Backends whose tools are shown", move || {
+                    counted.backends().iter().filter(|backend| backend.status.is_shown()).count() as u64
+                });
+            }
         }
     }
 }
@@ -520,6 +603,7 @@ impl Sessions for Route {
         match &self.kind {
             Kind::Forward { forward, .. } => forward.list(),
             Kind::Bridge(bridge) => bridge.list(),
+            Kind::Hub { hub, .. } => hub.list(),
         }
     }
 
@@ -527,6 +611,7 @@ impl Sessions for Route {
         match &self.kind {
             Kind::Forward { forward, .. } => forward.show(id),
             Kind::Bridge(bridge) => bridge.show(id),
+            Kind::Hub { hub, .. } => hub.show(id),
         }
     }
 
@@ -534,6 +619,7 @@ impl Sessions for Route {
         match &self.kind {
             Kind::Forward { forward, .. } => forward.end(id).await,
             Kind::Bridge(bridge) => bridge.end(id).await,
+            Kind::Hub { hub, .. } => hub.end(id).await,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::forward::OnLoss;
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::view::{SessionDetail, SessionView};
-use crate::session::{Claims, Kept, Session, SessionRecord, SessionStore, Table, Write};
+use crate::session::{Claims, Kept, PartTokens, Session, SessionRecord, SessionStore, Table, Write};
 
 /// A server of a session used more recently than this is not let go to make room.
 const UNUSED_AFTER: Duration = Duration::from_secs(60);
@@ -66,7 +66,12 @@ impl Bridge {
             issued: session.issued,
             backend_session: Vec::new(),
         };
-        if let Err(error) = self.config.store.put(SessionRecord { claims, remembered }, Write::Keep).await {
+        if let Err(error) = self
+            .config
+            .store
+            .put(SessionRecord { claims, remembered, parts: PartTokens::new() }, Write::Keep)
+            .await
+        {
             tracing::warn!(%error, session.id = %session.id, "session is known to this process only");
             self.unsaved.lock().insert(session.id);
         }

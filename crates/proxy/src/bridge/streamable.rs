@@ -17,6 +17,7 @@ use crate::events::Cursor;
 use crate::failure::{Failure, json_answer, refused};
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::session::{Opened, Session};
+use crate::streamable::check_version;
 
 type Answered = Result<Response<Body>, Failure>;
 
@@ -204,15 +205,4 @@ fn removed_in_modern(headers: &HeaderMap, message: &Message) -> Option<Response<
     let claims = header.is_some_and(is_modern) && message.meta_version().is_some_and(|date| is_modern(&date));
     let reply = ErrorReply::new(ErrorCode::MethodNotFound, "initialize is not part of this protocol version");
     claims.then(|| refused(StatusCode::NOT_FOUND, "method_not_found", &reply, message.id()))
-}
-
-/// `MCP-Protocol-Version` of a legacy request: absent, or one that has sessions.
-fn check_version(headers: &HeaderMap) -> Result<(), Failure> {
-    let bad = |what: String| Failure::BadRequest { what };
-    match headers::single(headers, &headers::PROTOCOL_VERSION).map_err(|problem| bad(problem.to_string()))? {
-        Some(date) if Revision::from_wire(date).map(Revision::era) != Some(Era::Legacy) => {
-            Err(bad(format!("MCP-Protocol-Version {date:?} is not supported")))
-        }
-        _ => Ok(()),
-    }
 }

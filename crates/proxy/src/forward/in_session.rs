@@ -23,7 +23,7 @@ use crate::recovery::notice;
 use crate::recovery::remembered::Remembered;
 use crate::session::epoch;
 use crate::session::table::InUse;
-use crate::session::{Claims, Kept, Opened, SessionRecord, Write};
+use crate::session::{Claims, Kept, Opened, PartTokens, SessionRecord, Write};
 use crate::upstream::Pool;
 use crate::upstream::body::Under;
 
@@ -274,7 +274,7 @@ impl Forward {
             issued: session.issued,
             backend_session: place.backend_session.as_bytes().to_vec(),
         };
-        Some(SessionRecord { claims, remembered })
+        Some(SessionRecord { claims, remembered, parts: PartTokens::new() })
     }
 }
 

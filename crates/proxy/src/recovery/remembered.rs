@@ -15,7 +15,7 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 
 /// What client and server agreed on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Agreed {
+pub struct Agreed {
     version: String,
     server: String,
     capabilities: Map<String, Value>,
@@ -23,12 +23,12 @@ pub(crate) struct Agreed {
 
 /// All that is to be said again.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Remembered {
+pub struct Remembered {
     /// The client's `initialize`, byte for byte.
     #[serde(with = "text")]
-    pub(crate) initialize: Bytes,
+    pub initialize: Bytes,
     /// `None` where the answer could not be read: then only the handshake is compared with itself.
-    pub(crate) agreed: Option<Arc<Agreed>>,
+    pub agreed: Option<Arc<Agreed>>,
     level: Option<String>,
     subscriptions: BTreeSet<String>,
 }
@@ -65,7 +65,7 @@ struct ServerInfo {
 
 impl Agreed {
     /// Reads a server's answer to `initialize`. `None` for anything else, an error included.
-    pub(crate) fn read(answer: &Message) -> Option<Self> {
+    pub fn read(answer: &Message) -> Option<Self> {
         let result: InitializeResult = serde_json::from_slice(answer.result()?).ok()?;
         let InitializeResult { protocol_version: version, capabilities, server_info } = result;
         Some(Self { version, server: server_info.name, capabilities })
@@ -76,7 +76,7 @@ impl Agreed {
     ///
     /// # Errors
     /// What is different, in words.
-    pub(crate) fn goes_on_as(&self, now: &Self) -> Result<(), String> {
+    pub fn goes_on_as(&self, now: &Self) -> Result<(), String> {
         if self.version != now.version {
             return Err(format!("protocol version {} became {}", self.version, now.version));
         }
@@ -99,12 +99,12 @@ impl Agreed {
     }
 
     /// What the server called itself.
-    pub(crate) fn server(&self) -> &str {
+    pub fn server(&self) -> &str {
         &self.server
     }
 
     /// The change notices that the client was told to expect: the new instance may list other things.
-    pub(crate) fn change_notices(&self) -> impl Iterator<Item = &'static str> {
+    pub fn change_notices(&self) -> impl Iterator<Item = &'static str> {
         let told =
             |capability: &str| self.capabilities.get(capability).is_some_and(|c| c["listChanged"] == true);
         [
@@ -120,36 +120,36 @@ impl Agreed {
 
 impl Remembered {
     /// From a handshake.
-    pub(crate) fn new(initialize: Bytes, agreed: Option<Arc<Agreed>>) -> Self {
+    pub fn new(initialize: Bytes, agreed: Option<Arc<Agreed>>) -> Self {
         Self { initialize, agreed, ..Self::default() }
     }
 
     /// The revision and the server's name, as they were agreed on.
-    pub(crate) fn agreed_on(&self) -> Option<(String, String)> {
+    pub fn agreed_on(&self) -> Option<(String, String)> {
         let agreed = self.agreed.as_ref()?;
         Some((agreed.version.clone(), agreed.server.clone()))
     }
 
-    pub(crate) fn level(&self) -> Option<&str> {
+    pub fn level(&self) -> Option<&str> {
         self.level.as_deref()
     }
 
-    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = &str> {
+    pub fn subscriptions(&self) -> impl Iterator<Item = &str> {
         self.subscriptions.iter().map(String::as_str)
     }
 
     /// The revision that was agreed on.
-    pub(crate) fn version(&self) -> Option<Revision> {
+    pub fn version(&self) -> Option<Revision> {
         Revision::from_wire(&self.agreed.as_ref()?.version)
     }
 
     /// Whether a message changes what is to be said again.
-    pub(crate) fn concerns(method: Method) -> bool {
+    pub fn concerns(method: Method) -> bool {
         matches!(method, Method::LoggingSetLevel | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe)
     }
 
     /// Takes note of a message that the backend has accepted. True where that changed something.
-    pub(crate) fn note(&mut self, message: &Message) -> bool {
+    pub fn note(&mut self, message: &Message) -> bool {
         if message.kind() != Kind::Request {
             return false;
         }
@@ -167,7 +167,7 @@ impl Remembered {
     }
 
     /// What is asked of a new instance behind the handshake, in order. Ids are skep's own.
-    pub(crate) fn requests(&self) -> impl Iterator<Item = Bytes> {
+    pub fn requests(&self) -> impl Iterator<Item = Bytes> {
         let level = self.level.iter().map(|level| ("logging/setLevel", json!({"level": level})));
         let subscriptions = self.subscriptions.iter().map(|uri| ("resources/subscribe", json!({"uri": uri})));
         level.chain(subscriptions).enumerate().map(|(number, (method, params))| {
@@ -177,7 +177,7 @@ impl Remembered {
     }
 
     /// What a client that listens is told once its session is elsewhere: what it knows may have changed meanwhile.
-    pub(crate) fn notices(&self) -> Vec<String> {
+    pub fn notices(&self) -> Vec<String> {
         let lists = self.agreed.iter().flat_map(|agreed| agreed.change_notices()).map(str::to_owned);
         let updated = self.subscriptions.iter().map(|uri| {
             json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})

@@ -3,6 +3,7 @@
 //! Written when it changes; read where a session that began elsewhere has to be rebuilt: never on the path of an ordinary
 //! request.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -26,8 +27,13 @@ use crate::recovery::remembered::Remembered;
 pub struct SessionRecord {
     pub claims: Claims,
     /// What another instance has to be told.
-    pub(crate) remembered: Remembered,
+    pub remembered: Remembered,
+    /// The tokens of the sessions it consists of, by the names of their backends, where there are several behind it.
+    pub parts: PartTokens,
 }
+
+/// See [`SessionRecord::parts`].
+pub type PartTokens = BTreeMap<String, String>;
 
 /// What a sealed record says, as it is written.
 #[derive(Deserialize, Serialize)]
@@ -40,6 +46,8 @@ struct Sealed {
     issued: u64,
     backend_session: Vec<u8>,
     remembered: Remembered,
+    #[serde(default, skip_serializing_if = "PartTokens::is_empty")]
+    parts: PartTokens,
 }
 
 /// The first byte of a sealed record: another one was written by a later skep.
@@ -63,6 +71,7 @@ impl SessionRecord {
             issued: *issued,
             backend_session: backend_session.clone(),
             remembered: self.remembered.clone(),
+            parts: self.parts.clone(),
         };
         let mut plain = self.claims.id.as_bytes().to_vec();
         serde_json::to_writer(&mut plain, &sealed).expect("a record is plain data");
@@ -86,7 +95,7 @@ impl SessionRecord {
             issued: sealed.issued,
             backend_session: sealed.backend_session,
         };
-        Some(Self { claims, remembered: sealed.remembered })
+        Some(Self { claims, remembered: sealed.remembered, parts: sealed.parts })
     }
 }
 

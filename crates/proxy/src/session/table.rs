@@ -332,7 +332,7 @@ impl<B: Send + Sync + 'static> Table<B> {
     ///
     /// # Errors
     /// [`TableFull`] where none is idle.
-    pub(crate) fn make_room(&self, principal: PrincipalDigest) -> Result<Vec<Arc<Session<B>>>, TableFull> {
+    pub fn make_room(&self, principal: PrincipalDigest) -> Result<Vec<Arc<Session<B>>>, TableFull> {
         if self.len() >= self.limits.sessions {
             return self.evict(self.limits.sessions, |_| true);
         }
@@ -370,7 +370,8 @@ impl<B: Send + Sync + 'static> Table<B> {
 
 impl<B: Send + Sync + 'static> Table<B> {
     /// What is shown of a session that lives at `place`.
-    pub(crate) fn view(&self, session: &Session<B>, place: String, epoch: u32) -> SessionView {
+    #[must_use]
+    pub fn view(&self, session: &Session<B>, place: String, epoch: u32) -> SessionView {
         SessionView {
             id: session.id,
             principal: view::principal(session.principal),

@@ -37,7 +37,9 @@ pub struct SessionDetail {
 }
 
 impl SessionDetail {
-    pub(crate) fn new(view: SessionView, remembered: Option<&Remembered>, timeline: Vec<Entry>) -> Self {
+    /// From what is known of it.
+    #[must_use]
+    pub fn new(view: SessionView, remembered: Option<&Remembered>, timeline: Vec<Entry>) -> Self {
         Self {
             view,
             agreed: remembered.and_then(Remembered::agreed_on),

@@ -19,6 +19,19 @@ pub struct Aggregation {
     pub visibility: Visibility,
 }
 
+impl Default for Aggregation {
+    /// Every name is prefixed, and everything is shown.
+    fn default() -> Self {
+        Self {
+            conflicts: Conflicts::Prefix { format: PREFIX.to_owned() },
+            prefix: PREFIX.to_owned(),
+            tools: Vec::new(),
+            excludes_all: false,
+            visibility: Visibility::Allow,
+        }
+    }
+}
+
 /// What happens to names that several backends have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflicts {
@@ -97,13 +110,7 @@ enum Kind {
 }
 
 pub(super) fn read(root: &mut Section<'_>, reader: &mut Reader<'_>) -> Aggregation {
-    let mut aggregation = Aggregation {
-        conflicts: Conflicts::Manual,
-        prefix: PREFIX.to_owned(),
-        tools: Vec::new(),
-        excludes_all: false,
-        visibility: Visibility::Allow,
-    };
+    let mut aggregation = Aggregation::default();
     let Some(mut section) = root.required_section(reader, "aggregation") else { return aggregation };
     aggregation.tools = tools(&mut section, reader);
     let (conflicts, prefix) = conflicts(&mut section, reader);

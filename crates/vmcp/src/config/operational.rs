@@ -38,8 +38,8 @@ pub struct FailureHandling {
     pub unhealthy_threshold: usize,
     /// How often the state is reported.
     pub report_interval: Duration,
-    /// What a request gets when some backends are down.
-    pub partial: PartialFailure,
+    /// What a request gets when some backends are down, where that is said.
+    pub partial: Option<PartialFailure>,
     /// When a backend is left alone for a while.
     pub breaker: CircuitBreaker,
 }
@@ -77,7 +77,7 @@ impl Default for Operational {
                 check_timeout: CHECK_TIMEOUT,
                 unhealthy_threshold: 3,
                 report_interval: HALF_A_MINUTE,
-                partial: PartialFailure::Fail,
+                partial: None,
                 breaker: CircuitBreaker {
                     is_enabled: false,
                     failure_threshold: 5,
@@ -135,7 +135,7 @@ fn read_failures(mut section: Section<'_>, reader: &mut Reader<'_>) -> FailureHa
             defaults.unhealthy_threshold,
         ),
         report_interval: section.duration_or(reader, "statusReportingInterval", defaults.report_interval),
-        partial: section.word(reader, "partialFailureMode", &partials).unwrap_or(defaults.partial),
+        partial: section.word(reader, "partialFailureMode", &partials),
         breaker: match section.section(reader, "circuitBreaker") {
             Some(breaker) => read_breaker(breaker, reader),
             None => defaults.breaker,

@@ -43,7 +43,7 @@ fn the_example_says_everything() {
     };
     assert_eq!((&**name, value.reveal()), ("X-Issues-Key", "value of ISSUES_KEY"));
     assert_eq!(config.operational.timeouts.per_workload["scanner"], Duration::from_secs(75));
-    assert_eq!(config.operational.failures.partial, PartialFailure::BestEffort);
+    assert_eq!(config.operational.failures.partial, Some(PartialFailure::BestEffort));
     let composite = &config.composites[0];
     assert_eq!(composite.timeout, Duration::from_secs(600));
     let ids: Vec<&str> = composite.steps.iter().map(|step| &*step.id).collect();

@@ -1,0 +1,58 @@
+//! `skep vmcp`: several servers as one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use manager::target::{Target, Virtual};
+use manager::vmcp::{self, Beside};
+
+use super::daemon;
+use super::serve::{self, Telling};
+use crate::args::{ProxyMode, VmcpArgs, VmcpCommand, VmcpServeArgs};
+use crate::exit::Outcome;
+use crate::printer::Printer;
+use crate::surroundings;
+
+/// A session unused for this long ends, where nothing is said.
+const SESSION_TTL: Duration = Duration::from_secs(30 * 60);
+
+pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    match &args.command {
+        VmcpCommand::Serve(args) => serve(args, printer),
+        VmcpCommand::Validate(args) => {
+            let text = read(&args.config)?;
+            vmcp::check(&text, &environment).context("validation failed")?;
+            printer.say(&format!("{} is valid", args.config.display()));
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    let session_ttl = Some(args.session_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(SESSION_TTL));
+    let beside = Beside { host: args.host.clone(), port: args.port, session_ttl };
+    let around = surroundings::in_the_foreground()?;
+    let settings = match (&args.config, &args.group) {
+        (Some(config), _) => {
+            let text = read(config)?;
+            vmcp::settings(&text, &beside, &environment, &around).context("configuration loading failed")?
+        }
+        (None, Some(group)) => vmcp::settings_of_group(group, &beside, &around)?,
+        (None, None) => bail!("either --config or --group must be specified"),
+    };
+    if let Target::Virtual(Virtual { group: Some(group), .. }) = &settings.target {
+        daemon::ask(async |client| Ok(group.check(&client).await?))?;
+    }
+    let telling =
+        Telling { format: args.format, mode: ProxyMode::StreamableHttp, notes: Vec::new(), printer };
+    serve::serve(settings, None, &telling)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

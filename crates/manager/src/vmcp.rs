@@ -1,0 +1,379 @@
+//! What a virtual MCP's file, or a group, comes to: settings for one endpoint, with its backends among them.
+//!
+//! What the file asks for and cannot be had yet is refused by name.
+
+mod group;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use model::{NotAName, RunConfig, WorkloadName};
+use vmcp::config::{
+    Aggregation, Backend, Config, IncomingKind, Invalid, Operational, Outgoing, PartialFailure,
+    SessionStorage, Source, Strategy, StrategyKind, Transport,
+};
+use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
+use vmcp::hub::{self};
+
+use crate::ServeSettings;
+use crate::daemon::client::DaemonClient;
+use crate::plan::{self, PlanError, Surroundings};
+use crate::sessions::StoreSource;
+use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
+
+pub use group::Group;
+
+/// The password of the Redis that sessions are kept in.
+const REDIS_PASSWORD: &str = "THV_SESSION_REDIS_PASSWORD";
+/// What records of sessions are called where nothing is said.
+const USUAL_PREFIX: &str = "thv:vmcp:session:";
+
+/// What is said beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    pub host: String,
+    pub port: u16,
+    /// A session unused for this long ends.
+    pub session_ttl: Option<Duration>,
+}
+
+/// Why a file cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum VmcpError {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("{}: not in this version; it would be served without", .0.join(", "))]
+    NotYet(Vec<String>),
+    #[error(transparent)]
+    Name(#[from] NotAName),
+    #[error("outgoingAuth of backend {backend}: {name:?} is not a header with this value")]
+    Header { backend: String, name: String },
+    #[error(
+        "a group without a file is served on loopback only, and {0:?} is something else: --config serves anywhere"
+    )]
+    Exposed(String),
+    #[error("there is no home directory, and so no groups")]
+    NoFolders,
+    #[error(transparent)]
+    Store(#[from] store::records::OpenError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// Checks a file, and says what is wrong with it.
+///
+/// # Errors
+/// [`VmcpError::Invalid`], everything at once; [`VmcpError::NotYet`].
+pub fn check(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), VmcpError> {
+    read(text, environment).map(drop)
+}
+
+fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, VmcpError> {
+    let config = Config::parse(text, environment)?;
+    let not_yet = not_yet(&config);
+    if not_yet.is_empty() { Ok(config) } else { Err(VmcpError::NotYet(not_yet)) }
+}
+
+/// Makes settings of a file.
+///
+/// # Errors
+/// [`VmcpError`].
+pub fn settings(
+    text: &str,
+    beside: &Beside,
+    environment: &dyn Fn(&str) -> Option<String>,
+    around: &Surroundings,
+) -> Result<ServeSettings, VmcpError> {
+    let config = read(text, environment)?;
+    let name = WorkloadName::new(&config.name)?;
+    let group = config.backends.is_empty().then(|| group(&config.group, config.outgoing.clone(), around));
+    let members = config.backends.iter().map(|backend| member(backend, &config.outgoing));
+    let operational = &config.operational;
+    let target = Virtual {
+        members: members.collect::<Result<_, _>>()?,
+        group: group.transpose()?,
+        aggregation: config.aggregation.clone(),
+        health: health(operational),
+        partial: partial(operational.failures.partial),
+        probe_every: operational.failures.check_interval,
+        probe_within: operational.failures.check_timeout,
+    };
+    let mut settings = serving(name, target, beside, around)?;
+    match &config.session_storage {
+        None => {}
+        Some(SessionStorage::Memory) => settings.store = StoreSource::Memory,
+        Some(SessionStorage::Redis { address, database, .. }) => {
+            let password = environment(REDIS_PASSWORD).map(|password| format!(":{}@", encoded(&password)));
+            let url = format!("redis://{}{address}/{database}", password.unwrap_or_default());
+            settings.store = StoreSource::parse(&url)?;
+        }
+    }
+    Ok(settings)
+}
+
+/// Makes settings for the workloads of a group: everybody may come in, and names are prefixed.
+///
+/// # Errors
+/// [`VmcpError`].
+pub fn settings_of_group(
+    name: &str,
+    beside: &Beside,
+    around: &Surroundings,
+) -> Result<ServeSettings, VmcpError> {
+    if !is_loopback(&beside.host) {
+        return Err(VmcpError::Exposed(beside.host.clone()));
+    }
+    let usual = Operational::default();
+    let outgoing = Outgoing { source: Source::Inline, default: None, backends: BTreeMap::new() };
+    let target = Virtual {
+        members: Vec::new(),
+        group: Some(group(name, outgoing, around)?),
+        aggregation: Aggregation::default(),
+        health: health(&usual),
+        partial: hub::PartialFailure::BestEffort,
+        probe_every: usual.failures.check_interval,
+        probe_within: usual.failures.check_timeout,
+    };
+    serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn group(name: &str, outgoing: Outgoing, around: &Surroundings) -> Result<Group, VmcpError> {
+    let folders = around.folders.clone().ok_or(VmcpError::NoFolders)?;
+    Ok(Group { name: name.to_owned(), daemon: DaemonClient::running(folders), outgoing })
+}
+
+fn serving(
+    name: WorkloadName,
+    target: Virtual,
+    beside: &Beside,
+    around: &Surroundings,
+) -> Result<ServeSettings, VmcpError> {
+    let mut run = RunConfig::new(&name);
+    run.host.clone_from(&beside.host);
+    run.port = beside.port;
+    if let Some(ttl) = beside.session_ttl {
+        run.session_ttl = humantime::format_duration(ttl).to_string();
+    }
+    Ok(plan::settings_of(&run, name, Target::Virtual(target), around)?)
+}
+
+fn member(backend: &Backend, outgoing: &Outgoing) -> Result<Member, VmcpError> {
+    let http = HttpTarget {
+        urls: vec![backend.url.clone()],
+        transport: match backend.transport {
+            Transport::Sse => HttpTransport::Sse,
+            Transport::StreamableHttp => HttpTransport::StreamableHttp,
+        },
+        headers: headers(&backend.name, outgoing)?,
+        ca_file: backend.ca_bundle.as_ref().map(Into::into),
+        stateless: false,
+    };
+    Ok(Member { name: WorkloadName::new(&backend.name)?, http })
+}
+
+/// What requests to a backend have besides those of clients.
+fn headers(backend: &str, outgoing: &Outgoing) -> Result<HeaderMap, VmcpError> {
+    let strategy = outgoing.backends.get(backend).or(outgoing.default.as_ref());
+    let mut headers = HeaderMap::new();
+    if let Some(Strategy::HeaderInjection { name, value }) = strategy {
+        let wrong = || VmcpError::Header { backend: backend.to_owned(), name: name.clone() };
+        let mut header = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
+        header.set_sensitive(true);
+        headers.insert(name.parse::<HeaderName>().map_err(|_| wrong())?, header);
+    }
+    Ok(headers)
+}
+
+fn health(operational: &Operational) -> HealthPolicy {
+    let failures = &operational.failures;
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let circuit = CircuitPolicy {
+        opens_after: count(failures.breaker.failure_threshold),
+        stays_open: failures.breaker.timeout,
+    };
+    HealthPolicy {
+        unhealthy_after: count(failures.unhealthy_threshold),
+        circuit: failures.breaker.is_enabled.then_some(circuit),
+        ..HealthPolicy::default()
+    }
+}
+
+/// What ToolHive takes for said where nothing is was never in force: files that say nothing have had the best effort.
+fn partial(mode: Option<PartialFailure>) -> hub::PartialFailure {
+    match mode {
+        Some(PartialFailure::Fail) => hub::PartialFailure::Fail,
+        Some(PartialFailure::BestEffort) | None => hub::PartialFailure::BestEffort,
+    }
+}
+
+/// What the file asks for and cannot be had.
+fn not_yet(config: &Config) -> Vec<String> {
+    let operational = &config.operational;
+    let usual = Operational::default();
+    let is_other = |strategy: &Strategy| matches!(strategy, Strategy::Other(kind) if *kind != StrategyKind::Unauthenticated);
+    let strategies = config.outgoing.backends.values().chain(&config.outgoing.default);
+    let asked = [
+        ("incomingAuth.type", !matches!(config.incoming.kind, IncomingKind::Anonymous)),
+        ("incomingAuth.authz", config.incoming.authorization.is_some()),
+        ("outgoingAuth with this strategy", strategies.into_iter().any(is_other)),
+        (
+            "aggregation.tools.toolConfigRef",
+            config.aggregation.tools.iter().any(|tools| tools.config_reference.is_some()),
+        ),
+        ("compositeTools", !config.composites.is_empty()),
+        ("compositeToolRefs", !config.composite_references.is_empty()),
+        ("operational.logLevel", operational.is_debug),
+        ("operational.timeouts", operational.timeouts != usual.timeouts),
+        (
+            "operational.failureHandling.statusReportingInterval",
+            operational.failures.report_interval != usual.failures.report_interval,
+        ),
+        ("telemetry", config.telemetry.is_some()),
+        ("audit", config.audit.as_ref().is_some_and(|audit| audit.is_enabled)),
+        ("optimizer", config.optimizer.is_some()),
+        ("codeMode", config.code_mode.is_enabled),
+        ("rateLimiting", config.rate_limits.is_some()),
+        ("passthroughHeaders", !config.passthrough_headers.is_empty()),
+        ("sessionStorage.keyPrefix", has_own_prefix(config.session_storage.as_ref())),
+    ];
+    asked.into_iter().filter(|(_, is_asked)| *is_asked).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn has_own_prefix(storage: Option<&SessionStorage>) -> bool {
+    matches!(storage, Some(SessionStorage::Redis { key_prefix, .. }) if key_prefix != USUAL_PREFIX)
+}
+
+/// A password as it stands in a URL.
+fn encoded(password: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    password
+        .bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packages::PackageTools;
+    use vmcp::config::Conflicts;
+    use workload::container::Runtimes;
+
+    const FILE: &str = "
+name: many
+groupRef: g
+backends:
+  - {name: a, url: 'http://127.0.0.1:1/mcp', transport: streamable-http}
+  - {name: b, url: 'http://127.0.0.1:2/sse', transport: sse}
+incomingAuth: {type: anonymous}
+outgoingAuth:
+  source: inline
+  backends:
+    a: {type: header_injection, headerInjection: {headerName: X-Key, headerValueEnv: KEY}}
+aggregation:
+  conflictResolution: prefix
+  conflictResolutionConfig: {prefixFormat: '{workload}.'}
+";
+
+    fn around() -> Surroundings {
+        let folder = std::path::Path::new("/nowhere");
+        let folders = crate::daemon::Folders {
+            run: folder.join("run"),
+            state: folder.join("state"),
+            data: folder.join("data"),
+            config: folder.join("config"),
+        };
+        Surroundings {
+            folders: Some(folders),
+            skep: "skep".into(),
+            env: Vec::new(),
+            whole_env: None,
+            secrets: None,
+            packages: PackageTools::default(),
+            runtimes: Runtimes::default(),
+        }
+    }
+
+    fn environment(name: &str) -> Option<String> {
+        (name == "KEY").then(|| "secret".to_owned())
+    }
+
+    fn planned(text: &str) -> Virtual {
+        let beside = Beside { host: "127.0.0.1".into(), port: 4483, session_ttl: None };
+        let settings = settings(text, &beside, &environment, &around()).unwrap();
+        assert_eq!((settings.name.as_str(), settings.listen.port), ("many", 4483));
+        match settings.target {
+            Target::Virtual(target) => target,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_names_its_backends_and_how_they_are_called() {
+        let target = planned(FILE);
+        assert_eq!(target.aggregation.prefix, "{workload}.");
+        let [a, b] = &target.members[..] else { panic!("two") };
+        assert_eq!((a.name.as_str(), &a.http.headers["x-key"]), ("a", &HeaderValue::from_static("secret")));
+        assert!(b.http.transport == HttpTransport::Sse && b.http.headers.is_empty());
+    }
+
+    #[test]
+    fn how_backends_become_one_is_as_the_file_says() {
+        let (before, _) = FILE.split_once("aggregation:").unwrap();
+        let target = planned(&format!(
+            "{before}aggregation:
+  conflictResolution: priority
+  conflictResolutionConfig: {{priorityOrder: [b, a]}}
+  tools: [{{workload: a, filter: [x]}}, {{workload: b, excludeAll: true}}]
+"
+        ));
+        let aggregation = target.aggregation;
+        assert_eq!(aggregation.conflicts, Conflicts::Priority { order: vec!["b".into(), "a".into()] });
+        assert!(aggregation.tools.len() == 2 && aggregation.prefix == "{workload}_");
+    }
+
+    #[test]
+    fn without_backends_a_group_is_followed() {
+        let (before, after) = FILE.split_once("backends:\n").unwrap();
+        let (_, after) = after.split_once("incomingAuth").unwrap();
+        let group = planned(&format!("{before}incomingAuth{after}")).group.unwrap();
+        assert_eq!(group.name, "g");
+        assert!(planned(FILE).group.is_none());
+        let beside = |host: &str| Beside { host: host.into(), port: 4483, session_ttl: None };
+        let settings = settings_of_group("my group", &beside("127.0.0.1"), &around()).unwrap();
+        assert_eq!(settings.name.as_str(), "my-group");
+        let exposed = settings_of_group("g", &beside("0.0.0.0"), &around());
+        assert!(matches!(exposed, Err(VmcpError::Exposed(_))));
+    }
+
+    #[test]
+    fn a_mode_counts_where_it_is_written() {
+        let mode = |mode: &str| {
+            let said = format!("operational: {{failureHandling: {{partialFailureMode: {mode}}}}}");
+            planned(&format!("{FILE}{said}\n")).partial
+        };
+        assert_eq!(planned(FILE).partial, hub::PartialFailure::BestEffort);
+        assert_eq!(mode("fail"), hub::PartialFailure::Fail);
+        assert_eq!(mode("best_effort"), hub::PartialFailure::BestEffort);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_by_name() {
+        for (said, name) in [
+            ("codeMode: {enabled: true}", "codeMode"),
+            ("passthroughHeaders: [X-Request-Tag]", "passthroughHeaders"),
+            ("operational: {timeouts: {default: 5s}}", "operational.timeouts"),
+        ] {
+            let error = check(&format!("{FILE}{said}\n"), &environment).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("not in this version"), "{said}: {error}");
+        }
+        assert!(check(FILE, &environment).is_ok());
+        assert!(matches!(check("name: x", &environment), Err(VmcpError::Invalid(_))));
+    }
+}

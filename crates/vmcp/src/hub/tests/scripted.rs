@@ -1,0 +1,217 @@
+//! A backend in memory that does what a test says: answers, hangs, lies, asks back, forgets its sessions.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode};
+use mcp::message::Kind;
+use mcp::{Message, headers};
+use parking_lot::Mutex;
+use proxy::body::event_stream;
+use proxy::failure::json_answer;
+use proxy::{Body, Call, Failure};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::hub::{Answering, Backend};
+
+/// What it does when asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Mood {
+    #[default]
+    Well,
+    /// Never answers.
+    Hangs,
+    /// Answers, but not with a message.
+    Garbage,
+    /// Says that nobody is there.
+    Dead,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) mood: Mood,
+    pub(super) tools: Vec<Value>,
+    /// Before each answer to `initialize`.
+    pub(super) begins_after: Duration,
+    /// Each page of tools has another one behind it.
+    pub(super) endless: bool,
+    /// All messages it got, with the session they came in.
+    pub(super) got: Vec<(String, Value)>,
+    pub(super) begun: usize,
+    sessions: BTreeMap<String, Option<mpsc::Sender<Bytes>>>,
+    waiting: HashMap<String, VecDeque<mpsc::Sender<Bytes>>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Scripted {
+    pub(super) name: &'static str,
+    pub(super) state: Mutex<State>,
+}
+
+impl Scripted {
+    pub(super) fn new(name: &'static str, tools: &[&str]) -> Arc<Self> {
+        let tools =
+            tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+        Arc::new(Self { name, state: Mutex::new(State { tools, ..State::default() }) })
+    }
+
+    pub(super) fn set(&self, mood: Mood) {
+        self.state.lock().mood = mood;
+    }
+
+    /// The methods it was asked for in one session.
+    pub(super) fn asked(&self, method: &str) -> Vec<(String, Value)> {
+        let state = self.state.lock();
+        state.got.iter().filter(|(_, message)| message["method"] == method).cloned().collect()
+    }
+
+    /// Says something on all GET streams.
+    pub(super) fn says(&self, message: &Value) {
+        let event = mcp::sse::message_event(Some("7"), message.to_string().as_bytes());
+        for stream in self.state.lock().sessions.values().flatten() {
+            stream.try_send(event.clone()).unwrap();
+        }
+    }
+
+    /// As after a restart.
+    pub(super) fn forgets_sessions(&self) {
+        self.state.lock().sessions.clear();
+    }
+
+    async fn answer(&self, call: Call) -> Response<Body> {
+        let mood = self.state.lock().mood.clone();
+        match mood {
+            Mood::Well => {}
+            Mood::Hangs => std::future::pending().await,
+            Mood::Garbage => return json_answer(StatusCode::OK, Bytes::from_static(b"<html>")),
+            Mood::Dead => return Failure::NoInstance { backend: self.name.into() }.answer(call.request.id()),
+        }
+        let session = call.request.head.headers.get(&headers::SESSION_ID);
+        let session = session.map(|session| session.to_str().unwrap().to_owned()).unwrap_or_default();
+        let Some(message) = call.request.message() else {
+            return self.no_message(&call.request.head.method, &session);
+        };
+        let value: Value = serde_json::from_slice(message.text()).unwrap();
+        self.state.lock().got.push((session.clone(), value.clone()));
+        if value["method"] == "initialize" {
+            return self.initialize(&value).await;
+        }
+        if !self.state.lock().sessions.contains_key(&session) {
+            return Failure::UnknownSession.answer(message.id());
+        }
+        match message.kind() {
+            Kind::Request => self.request(&session, message, &value).await,
+            Kind::Notification => accepted(),
+            Kind::Result | Kind::Error => {
+                let waiting = self.state.lock().waiting.get_mut(&session).and_then(VecDeque::pop_front);
+                let Some(waiting) = waiting else {
+                    return Failure::BadRequest { what: "unasked".into() }.answer(None);
+                };
+                let text = json!({"content": [], "structuredContent": value["result"]});
+                let answer = json!({"jsonrpc": "2.0", "id": 5, "result": text});
+                waiting.send(mcp::sse::message_event(None, answer.to_string().as_bytes())).await.unwrap();
+                accepted()
+            }
+        }
+    }
+
+    fn no_message(&self, method: &Method, session: &str) -> Response<Body> {
+        let mut state = self.state.lock();
+        if *method == Method::DELETE {
+            state.got.push((session.to_owned(), json!({"method": "DELETE"})));
+            state.sessions.remove(session);
+            return accepted();
+        }
+        let Some(stream) = state.sessions.get_mut(session) else {
+            return Failure::UnknownSession.answer(None);
+        };
+        let (send, events) = mpsc::channel(16);
+        *stream = Some(send);
+        event_stream(Body::events(events, None))
+    }
+
+    async fn initialize(&self, value: &Value) -> Response<Body> {
+        let after = self.state.lock().begins_after;
+        tokio::time::sleep(after).await;
+        let mut state = self.state.lock();
+        state.begun += 1;
+        let session = format!("{}-{}", self.name, state.begun);
+        state.sessions.insert(session.clone(), None);
+        let result = json!({
+            "protocolVersion": value["params"]["protocolVersion"],
+            "capabilities": {"tools": {}, "logging": {}, "resources": {"subscribe": true}, "prompts": {}},
+            "serverInfo": {"name": self.name, "version": "1"},
+        });
+        let mut response = answer(value, &result);
+        response.headers_mut().insert(headers::SESSION_ID, HeaderValue::from_str(&session).unwrap());
+        response
+    }
+
+    async fn request(&self, session: &str, message: &Message, value: &Value) -> Response<Body> {
+        let result = match value["method"].as_str().unwrap() {
+            "tools/list" => {
+                let state = self.state.lock();
+                let mut page = json!({"tools": state.tools});
+                if state.endless {
+                    let number =
+                        value["params"]["cursor"].as_str().unwrap_or("0").parse::<u64>().unwrap() + 1;
+                    page = json!({"tools": [{"name": format!("t{number}"), "inputSchema": {"type": "object"}}], "nextCursor": number.to_string()});
+                }
+                page
+            }
+            "resources/list" => json!({"resources": [{"uri": format!("{}://r", self.name), "name": "r"}]}),
+            "resources/templates/list" => json!({"resourceTemplates": [
+                {"uriTemplate": format!("{}://t/{{x}}", self.name), "name": "t"}
+            ]}),
+            "prompts/list" => json!({"prompts": [{"name": "p"}]}),
+            "tools/call" => return self.call(session, message, value).await,
+            _ => json!({}),
+        };
+        answer(value, &result)
+    }
+
+    async fn call(&self, session: &str, message: &Message, value: &Value) -> Response<Body> {
+        match &*message.target().unwrap() {
+            "asks" => {
+                let (send, events) = mpsc::channel(16);
+                let asks = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
+                send.send(mcp::sse::message_event(Some("3"), asks.to_string().as_bytes())).await.unwrap();
+                self.state.lock().waiting.entry(session.to_owned()).or_default().push_back(send);
+                event_stream(Body::events(events, None))
+            }
+            "slow" => {
+                tokio::time::sleep(Duration::from_secs(600)).await;
+                answer(value, &json!({"content": []}))
+            }
+            "breaks" => {
+                let mut response = Response::new(Body::Full(Bytes::from_static(b"oh no")));
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+            name => {
+                let text = format!("{}:{name}:{session}", self.name);
+                answer(value, &json!({"content": [{"type": "text", "text": text}]}))
+            }
+        }
+    }
+}
+
+impl Backend for Scripted {
+    fn handle(&self, call: Call) -> Answering<'_> {
+        Box::pin(self.answer(call))
+    }
+}
+
+fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+fn answer(asked: &Value, result: &Value) -> Response<Body> {
+    let text = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string();
+    json_answer(StatusCode::OK, text.into())
+}
