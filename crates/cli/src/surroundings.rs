@@ -59,7 +59,13 @@ pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let settings = secrets_settings(&whole_env)?;
     let secrets = folders.as_ref().map(|folders| secrets::provider(settings, folders, &whole_env));
     let packages = packages(&whole_env);
-    let runtimes = Runtimes { sockets: Sockets::of(&whole_env), keychain: Keychain::of(&whole_env) };
+    let build_network = Face::of_this_process().variable("BUILD_NETWORK");
+    let build_network = whole_env.iter().find(|(name, _)| *name == build_network);
+    let runtimes = Runtimes {
+        sockets: Sockets::of(&whole_env),
+        keychain: Keychain::of(&whole_env),
+        build_network: build_network.map(|(_, network)| network.clone()),
+    };
     Ok(Surroundings { folders, skep, env, whole_env: None, secrets, packages, runtimes })
 }
 

@@ -82,6 +82,40 @@ impl TestRuntime {
             .expect("it answers");
     }
 
+    /// Runs a script in a container that nothing holds but having a network of its own, with a folder at `/results`; the
+    /// container removes itself.
+    ///
+    /// # Errors
+    /// It could not be run.
+    pub fn run_without_walls(
+        &self,
+        name: &str,
+        image: &str,
+        script: &str,
+        results: &Path,
+    ) -> anyhow::Result<()> {
+        let body = serde_json::json!({
+            "Image": image,
+            "User": "0:0",
+            "Entrypoint": ["/bin/busybox", "sh", "-c"],
+            "Cmd": [script],
+            "HostConfig": {
+                // Not "privileged", which asks for rights that a machine that is a container itself does not have.
+                "CapAdd": ["MKNOD", "NET_ADMIN", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"],
+                "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
+                "AutoRemove": true,
+                "NetworkMode": "none",
+                "Binds": [format!("{}:/results", results.display())],
+            },
+        });
+        let path = format!("/v1.41/containers/create?name={name}");
+        let made = self.ask("POST", &path, "application/json", body.to_string().as_bytes())?;
+        ensure!(made.contains("201 Created"), "{made}");
+        let begun = self.ask("POST", &format!("/v1.41/containers/{name}/start"), "application/json", &[])?;
+        ensure!(begun.contains("204 No Content"), "{begun}");
+        Ok(())
+    }
+
     /// Builds an image under a name, unless there is one.
     ///
     /// # Errors

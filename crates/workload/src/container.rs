@@ -34,7 +34,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use client::{ImageSettings, NoRuntime, Runtime, RuntimeError, RuntimeKind};
+pub use client::{ImageBuild, ImageSettings, NoRuntime, Runtime, RuntimeError, RuntimeKind};
 pub use credentials::Keychain;
 pub use discovery::{BadSocket, Sockets};
 pub use place::ContainerError;
@@ -61,6 +61,8 @@ pub struct Runtimes {
     pub sockets: Sockets,
     /// Who pulls.
     pub keychain: Keychain,
+    /// The runtime's network that commands have while an image is built; what it gives them, unless somebody says.
+    pub build_network: Option<String>,
 }
 
 /// What a container is to be.
@@ -96,6 +98,18 @@ pub enum Progress {
     Pulling { done: usize, known: usize },
     /// It is being made.
     Making,
+}
+
+impl Progress {
+    /// For whoever waits for this image; nothing where there is nothing to wait for.
+    #[must_use]
+    pub fn words(&self, image: &str) -> String {
+        match self {
+            Self::Idle | Self::Making => String::new(),
+            Self::Pulling { known: 0, .. } => format!("fetching {image}"),
+            Self::Pulling { done, known } => format!("fetching {image}: {done} of {known} layers"),
+        }
+    }
 }
 
 /// A workload's container. Clones are the same one; with the last of them, and the last process in it, it ends.
@@ -156,8 +170,13 @@ impl Container {
         is_asked: bool,
         log: &LogTail,
     ) -> Result<InContainer, ContainerError> {
+        let config = &self.0.config;
         let place = self.place(log).await?;
-        Place::start(place, inside, is_asked, &self.0.config).await
+        match Place::start(Arc::clone(&place), inside, is_asked, config).await {
+            // It ended at that very moment, and nothing runs in it any more.
+            Err(_) if place.is_over() => Place::start(self.place(log).await?, inside, is_asked, config).await,
+            started => started,
+        }
     }
 
     /// The container, which is made if it is not there. It goes on being made when this future is dropped.

@@ -1,13 +1,13 @@
 //! A container runtime that answers: images, and what is left of containers that nobody runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerSummaryStateEnum, CreateImageInfo};
 use bollard::query_parameters::{
     BuildImageOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder,
+    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
@@ -117,6 +117,23 @@ pub struct ImageSettings {
     pub user: String,
     /// What it is labelled with.
     pub labels: HashMap<String, String>,
+    /// The TCP ports that it says it listens on, in order.
+    pub ports: Vec<u16>,
+}
+
+/// How an image is built.
+#[derive(Clone, Debug)]
+pub struct ImageBuild<'a> {
+    /// What it is called then.
+    pub tag: &'a str,
+    /// A tar archive with a `Dockerfile` at its top.
+    pub context: Vec<u8>,
+    /// Variables of the build.
+    pub args: &'a HashMap<String, String>,
+    /// The runtime's network that commands of the build have. `None`: what the runtime gives them.
+    pub network: Option<&'a str>,
+    /// Without what was built before.
+    pub is_fresh: bool,
 }
 
 impl Runtime {
@@ -215,6 +232,7 @@ impl Runtime {
             cwd: config.working_dir.unwrap_or_default(),
             user: config.user.unwrap_or_default(),
             labels: config.labels.unwrap_or_default(),
+            ports: tcp_ports(&config.exposed_ports.unwrap_or_default()),
         }))
     }
 
@@ -264,27 +282,19 @@ impl Runtime {
         Ok(())
     }
 
-    /// Builds an image from a context, a tar archive with a `Dockerfile` at its top. `told` hears each line that the
-    /// build writes.
+    /// Builds an image. `told` hears each line that the build writes.
     ///
     /// # Errors
     /// What the runtime, or the build, said.
     pub async fn build_image(
         &self,
-        tag: &str,
-        context: Vec<u8>,
-        args: &HashMap<String, String>,
-        labels: &HashMap<String, String>,
+        build: ImageBuild<'_>,
         mut told: impl FnMut(&str),
     ) -> Result<(), RuntimeError> {
+        let ImageBuild { tag, context, args, network, is_fresh } = build;
         let doing = format!("the image {tag} could not be built");
-        let options = BuildImageOptionsBuilder::new()
-            .t(tag)
-            .rm(true)
-            .forcerm(true)
-            .buildargs(args)
-            .labels(labels)
-            .build();
+        let options = BuildImageOptionsBuilder::new().t(tag).rm(true).forcerm(true).buildargs(args);
+        let options = options.networkmode(network.unwrap_or_default()).nocache(is_fresh).build();
         let body = Either::Left(http_body_util::Full::new(context.into()));
         let mut building = Box::pin(self.docker.build_image(options, None, Some(body)));
         while let Some(news) = building.next().await {
@@ -299,6 +309,16 @@ impl Runtime {
                 .for_each(&mut told);
         }
         Ok(())
+    }
+
+    /// Removes an image by its name; what others have of it stays.
+    ///
+    /// # Errors
+    /// What the runtime said.
+    pub async fn remove_image(&self, image: &str) -> Result<(), RuntimeError> {
+        let removed = self.docker.remove_image(image, None::<RemoveImageOptions>, None).await;
+        let failed = |error| RuntimeError::new(format!("the image {image} could not be removed"), &error);
+        removed.map(drop).map_err(failed)
     }
 
     /// Removes the containers of a skep that is not there any more: those labelled as this owner's whose process has
@@ -337,6 +357,12 @@ impl Runtime {
             }
         }
     }
+}
+
+/// The TCP ports among those that an image names, as `8080/tcp` or `8080`.
+fn tcp_ports(exposed: &[String]) -> Vec<u16> {
+    let ports = exposed.iter().filter_map(|text| text.strip_suffix("/tcp").unwrap_or(text).parse().ok());
+    BTreeSet::from_iter(ports).into_iter().collect()
 }
 
 /// An image without its tag or digest, and that; nothing stands for the newest.
@@ -384,6 +410,13 @@ mod tests {
         ] {
             assert_eq!(name_and_tag(image), expect, "{image}");
         }
+    }
+
+    #[test]
+    fn ports_are_of_tcp_and_in_order() {
+        let ports =
+            |words: &[&str]| tcp_ports(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(ports(&["8080/tcp", "53/udp", "80", "8000-8010/tcp"]), [80, 8080]);
     }
 
     #[test]

@@ -180,7 +180,15 @@ impl Shared {
         if self.over.is_cancelled() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.socket.async_io(Interest::WRITABLE, || line::send(&self.socket, request, descriptors)).await
+        let asked =
+            self.socket.async_io(Interest::WRITABLE, || line::send(&self.socket, request, descriptors)).await;
+        let is_gone = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+        };
+        if asked.as_ref().is_err_and(is_gone) {
+            self.over.cancel();
+        }
+        asked
     }
 
     /// Hears pid 1 until it is gone, or nobody wants to hear it any more.

@@ -1,6 +1,6 @@
 //! A container while it is there: how it is made, and how commands run in it.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -132,6 +132,8 @@ pub(crate) struct Place {
     image: ImageSettings,
     /// Serves its network, as long as it is there.
     served: Tasks,
+    /// Keeps what it is run from.
+    _program: File,
 }
 
 /// A command in a container. Dropping it kills its process group.
@@ -285,7 +287,7 @@ pub(super) async fn make(
         Egress::serve(settings, sockets, SystemNetwork::new()?, &served)?;
     }
     tracing::info!(container.name = config.name, container.id = id, runtime = %runtime.kind(), "container runs");
-    Ok(Arc::new(Place { line, init, image, served }))
+    Ok(Arc::new(Place { line, init, image, served, _program: staged.held }))
 }
 
 /// Sees to it that the image is here. The newest is asked for anew, in case it is another one by now.

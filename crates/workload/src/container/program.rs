@@ -3,9 +3,11 @@
 //!
 //! INVARIANT: no code of an image runs in pid 1. So everything lies in one directory of skep's (an image could put a
 //! better match beside a single file), the loader looks nowhere else, and variables that would tell it to are overridden.
+//!
+//! A directory is locked, shared, as long as a container has it. What other versions left is removed when nobody holds it.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -23,6 +25,9 @@ pub(super) const LINE_DIR: &str = "line";
 pub(super) const EMPTY_FILE: &str = "empty";
 pub(super) const EMPTY_DIR: &str = "nothing";
 
+/// How the names of such directories begin.
+const PREFIX: &str = "program-";
+
 const EXE: &str = "/proc/self/exe";
 
 /// A directory with all of it.
@@ -32,6 +37,8 @@ pub(super) struct Staged {
     pub(super) dir: PathBuf,
     /// What is mounted over the program's place in it, where it is not there itself.
     pub(super) program: Option<PathBuf>,
+    /// Keeps the directory from being removed.
+    pub(super) held: File,
     is_dynamic: bool,
 }
 
@@ -60,21 +67,69 @@ impl Staged {
 pub(super) fn stage(scratch: &Path) -> io::Result<Staged> {
     let helper = crate::sandbox::helper_program();
     let exe = fs::metadata(helper.unwrap_or_else(|| Path::new(EXE)))?;
-    let dir = scratch.join(format!("program-{:x}-{:x}-{}", exe.dev(), exe.ino(), exe.mtime()));
+    let dir = scratch.join(format!("{PREFIX}{:x}-{:x}-{}", exe.dev(), exe.ino(), exe.mtime()));
     // What is at the path may be another version by now, or be closed to whoever root in a container is.
     let path = helper.map_or_else(|| fs::read_link(EXE), |path| Ok(path.to_owned()))?;
     let is_it = fs::metadata(&path).is_ok_and(|now| now.dev() == exe.dev() && now.ino() == exe.ino());
     let program = (is_it && exe.mode() & 0o005 == 0o005).then(|| path.clone());
     let loader = loader(helper.unwrap_or_else(|| Path::new(EXE)))?;
-    if !dir.is_dir() {
+    let held = loop {
+        if let Some(held) = hold(&dir)? {
+            break held;
+        }
         let made = dir.with_extension(std::process::id().to_string());
         fill(&made, &path, program.is_some(), loader.as_deref())?;
         // Somebody else may have been quicker, with the same.
         if fs::rename(&made, &dir).is_err() {
             fs::remove_dir_all(&made)?;
         }
+    };
+    sweep(scratch, &dir);
+    Ok(Staged { dir, program, held, is_dynamic: loader.is_some() })
+}
+
+/// Keeps a directory from being removed. `None`: it is not there, or not any more.
+fn hold(dir: &Path) -> io::Result<Option<File>> {
+    let held = match File::open(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    held.lock_shared()?;
+    // Whoever had it may have removed it, and somebody made another.
+    let is_it = |now: fs::Metadata, held: fs::Metadata| now.ino() == held.ino();
+    Ok(fs::metadata(dir)
+        .ok()
+        .zip(held.metadata().ok())
+        .is_some_and(|(now, held)| is_it(now, held))
+        .then_some(held))
+}
+
+/// Removes the directories of other versions that nobody holds, and those that were never finished.
+fn sweep(scratch: &Path, own: &Path) {
+    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path == own || !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let removed = match path.extension() {
+            // Its maker is at it.
+            Some(process) if Path::new("/proc").join(process).exists() => continue,
+            Some(_) => fs::remove_dir_all(&path),
+            None => remove_unless_held(&path),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, path = %path.display(), "what another version left is not removed");
+        }
     }
-    Ok(Staged { dir, program, is_dynamic: loader.is_some() })
+}
+
+fn remove_unless_held(dir: &Path) -> io::Result<()> {
+    let lock = File::open(dir)?;
+    match lock.try_lock() {
+        Ok(()) => fs::remove_dir_all(dir),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn fill(dir: &Path, program: &Path, is_mounted: bool, loader: Option<&Path>) -> io::Result<()> {
@@ -192,5 +247,28 @@ mod tests {
         let mut command = std::process::Command::new(words.next().unwrap());
         let output = command.args(words).arg("--list").env_clear().output().unwrap();
         assert!(output.status.success(), "{output:?}");
+    }
+
+    #[test]
+    fn what_other_versions_left_goes_when_nobody_holds_it() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = |name: &str| {
+            let dir = scratch.path().join(name);
+            fs::create_dir_all(dir.join("lib")).unwrap();
+            dir
+        };
+        let (left, held, other) = (dir("program-1-2-3"), dir("program-4-5-6"), dir("0123456789abcdef"));
+        let cut_short = dir("program-7-8-9.4194305");
+        let being_made = dir(&format!("program-7-8-9.{}", std::process::id()));
+        let holds = hold(&held).unwrap().unwrap();
+        let staged = stage(scratch.path()).unwrap();
+        let there = |dirs: [&Path; 6]| dirs.map(Path::exists);
+        let all = || there([&left, &held, &other, &cut_short, &being_made, &staged.dir]);
+        assert_eq!(all(), [false, true, true, false, true, true]);
+        drop(holds);
+        stage(scratch.path()).unwrap();
+        assert_eq!(all(), [false, false, true, false, true, true]);
+        // What was removed while it was waited for is not held.
+        assert!(hold(&held).unwrap().is_none());
     }
 }

@@ -127,6 +127,75 @@ async fn a_command_is_what_the_image_says_and_has_no_rights() {
     .await;
 }
 
+/// Whether an attempt is made where nothing holds it, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    Twice,
+    /// It would need a name server, or a kernel with such keys.
+    Inside,
+}
+use Tried::{Inside, Twice};
+
+/// Attempts to get out, for busybox. An attempt ends with 0 when it got what it wanted.
+const ATTEMPTS: [(&str, Tried, &str); 23] = [
+    ("reach the metadata service", Twice, "wget -q -O - http://169.254.169.254/"),
+    ("reach an address", Twice, "wget -q -O - http://1.1.1.1:443/"),
+    ("ask another name server", Inside, "nslookup allowed.example 8.8.8.8"),
+    ("look up what is not allowed", Inside, "nslookup denied.example"),
+    ("write the image", Twice, "touch /x"),
+    ("write skep's own", Twice, "touch /.skep/x"),
+    ("replace skep", Twice, "rm /.skep/skep"),
+    ("mount", Twice, "mount -t tmpfs none /tmp"),
+    ("unmount what covers", Twice, "umount /etc/resolv.conf"),
+    ("make a device", Twice, "mknod /tmp/disk b 254 0"),
+    ("change the root", Twice, "chroot / /bin/busybox true"),
+    ("make namespaces", Twice, "unshare -n /bin/busybox true"),
+    ("make a user namespace", Twice, "unshare -U /bin/busybox true"),
+    ("enter pid 1's namespaces", Twice, "nsenter -t 1 -m /bin/busybox true"),
+    ("read pid 1's environment", Twice, "cat /proc/1/environ"),
+    ("read pid 1's memory", Twice, "sh -c ': < /proc/1/mem'"),
+    ("take pid 1's line", Twice, "ls /proc/1/fd/"),
+    ("change the host's name", Twice, "hostname other"),
+    ("press a key of the host", Inside, "sh -c 'echo h > /proc/sysrq-trigger'"),
+    (
+        "set the kernel",
+        Twice,
+        "sh -c 'read x < /proc/sys/kernel/printk; echo \"$x\" > /proc/sys/kernel/printk'",
+    ),
+    ("give a file away", Twice, "sh -c ': > /tmp/a; /bin/busybox chown 0 /tmp/a'"),
+    ("remove the redirect", Twice, "ip route flush table local"),
+    ("change the network", Twice, "ip link set lo down"),
+];
+
+/// A machine in a container without walls: what the attempts want is there.
+const WITHOUT_WALLS: &str = "
+B=/bin/busybox
+$B mkdir -p /tmp /.skep; echo x > /.skep/index.html; : > /.skep/skep
+$B mount -o remount,bind,rw /proc/sys
+echo > /etc/resolv.conf; $B mount -o bind /.skep/index.html /etc/resolv.conf
+$B ip link set lo up
+for address in 169.254.169.254:80 1.1.1.1:443; do
+    $B ip address add ${address%:*}/32 dev lo; $B httpd -h /.skep -p $address
+done
+";
+
+#[tokio::test]
+async fn what_would_get_out_succeeds_where_nothing_holds_it() {
+    with_each(nothing, async |world| {
+        let results = world._scratch.dir("results");
+        let attempts = ATTEMPTS.iter().filter(|attempt| attempt.1 == Twice);
+        let attempts = attempts.map(|(what, _, command)| {
+            format!("/bin/busybox {command} > /tmp/said 2>&1 < /dev/null || {{ echo \"{what}:\"; /bin/busybox cat /tmp/said; }} >> /results/failed\n")
+        });
+        let script = format!("{WITHOUT_WALLS}{}: > /results/over", attempts.collect::<String>());
+        world.runtime.run_without_walls(&format!("{}-free", world.name), IMAGE, &script, &results).unwrap();
+        until("all attempts were made", || results.join("over").exists()).await;
+        let failed = std::fs::read_to_string(results.join("failed")).unwrap_or_default();
+        assert_eq!(failed, "");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_would_get_out_fails() {
     let all = |_: &Scratch, config: &mut ContainerConfig| {
@@ -138,38 +207,10 @@ async fn what_would_get_out_fails() {
         };
         config.egress = Some(EgressPolicy::try_from(&policy).unwrap());
     };
-    let attempts = [
-        ("write the image", "touch /x"),
-        ("write skep's own", "touch /.skep/x"),
-        ("replace skep", "rm /.skep/skep"),
-        ("mount", "mount -t tmpfs none /tmp"),
-        ("unmount what covers", "umount /etc/resolv.conf"),
-        ("make a device", "mknod /tmp/disk b 254 0"),
-        ("change the root", "chroot / true"),
-        ("make namespaces", "unshare -n true"),
-        ("make a user namespace", "unshare -U true"),
-        ("enter pid 1's namespaces", "nsenter -t 1 -m true"),
-        ("read pid 1's environment", "cat /proc/1/environ"),
-        ("read pid 1's memory", "cat /proc/1/mem"),
-        ("take pid 1's line", "ls /proc/1/fd/"),
-        ("change the host's name", "hostname other"),
-        ("press a key of the host", "sh -c 'echo h > /proc/sysrq-trigger'"),
-        ("set the kernel", "sh -c 'echo 1 > /proc/sys/vm/drop_caches'"),
-        ("change the network", "ip link set lo down"),
-        ("remove the redirect", "ip route flush table local"),
-        ("give a file away", "sh -c 'touch /tmp/a; chown 0 /tmp/a'"),
-        ("ask another name server", "nslookup allowed.example 8.8.8.8"),
-        ("reach the metadata service", "wget -T 3 -q -O - http://169.254.169.254/"),
-        ("reach an address", "wget -T 3 -q -O - http://1.1.1.1:443/"),
-        ("look up what is not allowed", "nslookup denied.example"),
-    ];
     with_each(all, async |world| {
-        for (what, command) in attempts {
-            let command = command.replace("sh -c ", "/bin/busybox sh -c ");
-            let (program, rest) = command.split_once(' ').unwrap();
-            let program = program.trim_start_matches("/bin/busybox");
-            let (said, cause) = world.run(&format!("exec /bin/busybox {program} {rest} < /dev/null")).await;
-            let is_tried = !said.contains("applet not found") && !said.contains("not found\n");
+        for (what, _, command) in ATTEMPTS {
+            let (said, cause) = world.run(&format!("exec /bin/busybox {command} < /dev/null")).await;
+            let is_tried = !said.contains("not found") && !said.contains("can't execute");
             assert!(is_tried && cause != Cause::Exited(0), "{what}: {cause} {said}");
         }
         // pid 1 is there and well after all of it, even after being shot at.
@@ -280,6 +321,19 @@ async fn a_container_that_is_taken_away_ends_its_commands_and_the_next_gets_a_ne
             let (said, _) = world.run("echo again").await;
             assert_eq!(said.trim(), "again");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_comes_while_its_container_ends_gets_a_new_one() {
+    with_each(nothing, async |world| {
+        let (process, mut pipes) = world.spawn("echo here; read x").await;
+        assert_eq!(line(&mut pipes.stdout).await, "here");
+        // Nobody has noticed yet.
+        kill(parent(process.pid()));
+        let (said, _) = world.run("echo again").await;
+        assert_eq!(said.trim(), "again");
     })
     .await;
 }
