@@ -21,6 +21,7 @@ pub mod daemon;
 mod diagnostics;
 pub mod export;
 pub mod headers;
+pub mod images;
 mod inside;
 pub mod keys;
 pub mod migrate;

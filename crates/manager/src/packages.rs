@@ -6,6 +6,7 @@
 //! - `npm`, `pypi`, `golang` — what each is told, and what it has made.
 //! - `program` — which program of a package is the server (pure).
 //! - `image` — a package as an image instead (pure).
+//! - `build` — such an image, built by a container runtime.
 //! - `pin` — a RunConfig, its package pinned and there.
 //!
 //! INVARIANT: what is run was installed whole. An installation is made aside and put in its place by one rename, and has
@@ -13,8 +14,9 @@
 //!
 //! INVARIANT: what was started as one version is started again as that one. Only whoever asks for it gets another.
 //!
-//! Absent on purpose: how a server is isolated ([`crate::plan`]), and who builds images.
+//! Absent on purpose: how a server is isolated ([`crate::plan`]).
 
+mod build;
 mod cache;
 mod golang;
 mod image;
@@ -31,10 +33,12 @@ use std::path::{Path, PathBuf};
 
 use model::package::NotAPackage;
 use workload::SpawnError;
+use workload::container::{NoRuntime, RuntimeError};
 use workload::egress::BadEgress;
 use workload::process::BadCommand;
 use workload::sandbox::BadSandbox;
 
+pub use build::build;
 pub use cache::{Cached, InUse, Pruned};
 pub use image::{ImageConfig, ImageRecipe, Login, image};
 pub use pin::{Tell, list, pin, prune, ready, refresh};
@@ -165,9 +169,26 @@ pub enum PackageError {
         /// What stands there.
         text: String,
     },
-    /// Images are not made by this version.
-    #[error("runtime_config.{0} is for images; a package is run as a process here")]
+    /// It is run as a process.
+    #[error(
+        "runtime_config.{0} is for images; this package is run as a process (--isolation container makes an image of it)"
+    )]
     ForImages(&'static str),
+    /// An image of a folder would not be of one version.
+    #[error("{0} is a folder, which is built and run as a process: leave --isolation container")]
+    FolderImage(String),
+    /// What an image is made from cannot be had.
+    #[error(
+        "an image of {package} needs the image {base}, which cannot be had: {why}. With --isolation process no image is needed"
+    )]
+    NoBase {
+        /// The package.
+        package: String,
+        /// The image.
+        base: String,
+        /// What the runtime said.
+        why: RuntimeError,
+    },
     /// A variable of the server that could be misread.
     #[error("runtime_config.runtime_env: {0:?} cannot be set: {1}")]
     BadVariable(String, &'static str),
@@ -187,6 +208,10 @@ pub enum PackageError {
         /// What the system says.
         source: io::Error,
     },
+    #[error(transparent)]
+    NoRuntime(#[from] NoRuntime),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Sandbox(#[from] BadSandbox),
     #[error(transparent)]

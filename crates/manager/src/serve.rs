@@ -325,6 +325,11 @@ impl Serving {
         self.route.is_fetching()
     }
 
+    /// How far its image is, in words, once that is something else than this: nothing where none is fetched.
+    pub async fn fetched(&self, told: &str) -> String {
+        self.route.fetched(told).await
+    }
+
     /// Takes no more connections, lets requests under way end, stops what runs.
     pub async fn stop(self) -> Stopped {
         self.stop_within(None).await

@@ -15,7 +15,7 @@ enum Kind {
 
 use Kind::{Switch, Value};
 
-const FLAGS: [(&str, Kind); 61] = [
+const FLAGS: [(&str, Kind); 59] = [
     ("publish", Value),
     ("network", Value),
     ("allow-docker-gateway", Switch),
@@ -73,8 +73,6 @@ const FLAGS: [(&str, Kind); 61] = [
     ("otel-use-legacy-attributes", Switch),
     ("image-verification", Value),
     ("ca-cert", Value),
-    ("runtime-image", Value),
-    ("runtime-add-package", Value),
     ("print-resolved-overlays", Switch),
     ("k8s-pod-patch", Value),
 ];

@@ -95,7 +95,8 @@ pub(crate) struct ToolArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Isolation")]
 pub(crate) struct IsolationArgs {
-    /// What keeps a command from the rest of the machine; default: process
+    /// What keeps a command from the rest of the machine; default: process; for packages container, if Docker or Podman
+    /// runs here
     #[arg(long, value_enum)]
     pub(crate) isolation: Option<IsolationLevel>,
     /// What it may read, write and reach: none, network, or a JSON file; default: network, which is the internet and no
@@ -195,6 +196,12 @@ pub(crate) struct RunArgs {
     /// Install this requirement with a uvx:// package (repeatable)
     #[arg(long, value_name = "REQUIREMENT")]
     pub(crate) build_with: Vec<String>,
+    /// Of a package run in a container: the image that its image is built on
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) runtime_image: Option<String>,
+    /// Of a package run in a container: a package of the system that building needs (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime_add_package: Vec<String>,
     /// What the server is called; default: made of the command, package or URL
     #[arg(long)]
     pub(crate) name: Option<String>,

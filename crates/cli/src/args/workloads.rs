@@ -81,7 +81,6 @@ pub(crate) struct RestartArgs {
 
 /// Arguments of `skep build`.
 #[derive(Debug, clap::Args)]
-#[group(id = "where", args = ["output", "dry_run"], required = true)]
 pub(crate) struct BuildArgs {
     /// npx://NAME@VERSION, uvx://NAME@VERSION, go://MODULE@VERSION or go://./FOLDER
     #[arg(value_name = "PACKAGE")]
@@ -89,10 +88,13 @@ pub(crate) struct BuildArgs {
     /// What the server is always given
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
-    /// Write the Dockerfile here
+    /// What the image is called; default: after what is in it
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["output", "dry_run"])]
+    pub(crate) tag: Option<String>,
+    /// Write the Dockerfile here, and build nothing
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Print the Dockerfile
+    /// Print the Dockerfile, and build nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Which program of the package is the server; default: the one of its name

@@ -1,4 +1,4 @@
-//! `skep build`: the Dockerfile of a package.
+//! `skep build`: the image of a package, or its Dockerfile.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use model::run_config::RuntimeConfig;
 use crate::args::BuildArgs;
 use crate::exit::Outcome;
 use crate::printer::Printer;
+use crate::surroundings;
 
 pub(crate) fn run(args: &BuildArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let package: PackageSpec = args.package.parse()?;
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &BuildArgs, printer: &Printer) -> anyhow::Result<Outcome
         build_with: args.build_with.clone(),
         ..RuntimeConfig::default()
     };
-    let recipe = packages::image(&ImageConfig {
+    let made = ImageConfig {
         package,
         program: args.program.clone(),
         args: args.args.clone(),
@@ -27,7 +28,11 @@ pub(crate) fn run(args: &BuildArgs, printer: &Printer) -> anyhow::Result<Outcome
         build_env: BTreeMap::new(),
         logins: BTreeMap::new(),
         ca: None,
-    })?;
+    };
+    if args.output.is_none() && !args.dry_run {
+        return built(&made, args, printer);
+    }
+    let recipe = packages::image(&made)?;
     if let Some(path) = &args.output {
         std::fs::write(path, &recipe.dockerfile)
             .with_context(|| format!("{} could not be written", path.display()))?;
@@ -36,5 +41,15 @@ pub(crate) fn run(args: &BuildArgs, printer: &Printer) -> anyhow::Result<Outcome
         printer.data(&recipe.dockerfile)?;
     }
     printer.say(&format!("to be built as {}", recipe.name));
+    Ok(Outcome::Done)
+}
+
+/// Has a runtime build it, and tells what it is called.
+fn built(made: &ImageConfig, args: &BuildArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    let around = surroundings::here()?;
+    let tell = |text: &str| printer.say(text);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let name = runtime.block_on(packages::build(made, args.tag.as_deref(), &around, &tell))?;
+    printer.data(&format!("{name}\n"))?;
     Ok(Outcome::Done)
 }

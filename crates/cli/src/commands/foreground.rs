@@ -2,7 +2,8 @@
 
 use anyhow::{Context, bail};
 use manager::daemon::client::DaemonClient;
-use manager::plan;
+use manager::plan::{self, Surroundings};
+use manager::{images, packages};
 use model::run_config::Transport;
 use model::{Document, RunConfig};
 
@@ -24,8 +25,23 @@ pub(super) fn start(names: &[String], printer: &Printer) -> anyhow::Result<Outco
     let config =
         RunConfig::parse(&text).with_context(|| format!("what is kept of {name} is not understood"))?;
     let mode = ProxyMode::of(config.checked()?.proxy_mode);
-    let settings = plan::settings(&config, &surroundings::in_the_foreground()?)?;
+    let around = surroundings::in_the_foreground()?;
+    let settings = plan::settings(&ready(&config, &around, printer)?, &around)?;
     serve::serve(settings, None, &Telling { format: OutputFormat::Text, mode, notes: Vec::new(), printer })
+}
+
+/// The configuration with what has to be found out before it is served.
+pub(super) fn ready(
+    config: &RunConfig,
+    around: &Surroundings,
+    printer: &Printer,
+) -> anyhow::Result<RunConfig> {
+    let tell = |text: &str| printer.say(text);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async {
+        packages::ready(config, around, &tell).await?;
+        Ok::<_, anyhow::Error>(images::ready(config, around, &tell).await?)
+    })?)
 }
 
 impl ProxyMode {

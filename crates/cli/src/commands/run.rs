@@ -13,11 +13,12 @@ use manager::plan::{self, OWN_PROGRAM};
 use model::label::Label;
 use model::package::Scheme;
 use model::run_config::{Isolation, SkepConfig, Transport};
+use model::workload::Status;
 use model::{Document, GroupName, PackageSpec, RunConfig, WorkloadName};
 use url::Url;
 
 use super::serve::{self, Endpoint, Telling};
-use super::{configure, daemon};
+use super::{configure, daemon, foreground};
 use crate::args::{IsolationLevel, ProxyMode, RunArgs, RunTransport};
 use crate::exit::Outcome;
 use crate::printer::Printer;
@@ -63,7 +64,8 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
     }
     let telling = Telling { format: args.listen.format, mode, notes, printer };
     if args.foreground {
-        let settings = plan::settings(&config, &surroundings::in_the_foreground()?)?;
+        let around = surroundings::in_the_foreground()?;
+        let settings = plan::settings(&foreground::ready(&config, &around, printer)?, &around)?;
         return serve::serve(settings, args.listen.workers, &telling);
     }
     detached(&config, &telling)
@@ -72,7 +74,8 @@ pub(crate) fn run(args: &RunArgs, printer: &Printer) -> anyhow::Result<Outcome> 
 /// Hands the configuration to the daemon.
 fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome> {
     let (view, pid) = daemon::ask(async |daemon: DaemonClient| {
-        let view = daemon.run(config.to_text()).await?;
+        let view =
+            told_meanwhile(&daemon, &config.name, telling.printer, daemon.run(config.to_text())).await?;
         // It runs, whatever becomes of this question.
         Ok((view, daemon.view().await.ok().map(|daemon| daemon.pid)))
     })?;
@@ -83,6 +86,30 @@ fn detached(config: &RunConfig, telling: &Telling<'_>) -> anyhow::Result<Outcome
         Endpoint { name: &view.name, url: &view.url, transport: telling.transport(), pid, metrics_url };
     telling.endpoint(&endpoint, &how_to_stop)?;
     Ok(Outcome::Done)
+}
+
+/// Tells what a server waits for, until it is there.
+async fn told_meanwhile<T>(
+    daemon: &DaemonClient,
+    name: &str,
+    printer: &Printer,
+    asked: impl Future<Output = T>,
+) -> T {
+    let mut told = String::new();
+    let news = daemon.events(|view| {
+        if view.name == name && view.status == Status::Starting && view.status_context != told {
+            told.clone_from(&view.status_context);
+            if !told.is_empty() {
+                printer.say(&told);
+            }
+        }
+        true
+    });
+    tokio::select! {
+        answer = asked => answer,
+        // Without news the answer comes all the same.
+        answer = async { drop(news.await); std::future::pending::<T>().await } => answer,
+    }
 }
 
 fn read_config(path: &Path) -> anyhow::Result<RunConfig> {
@@ -125,10 +152,15 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         (_, Some(RunTransport::Sse)) => Transport::Sse,
         (_, None | Some(RunTransport::Stdio)) => Transport::Stdio,
     };
+    let is_contained = match source {
+        Source::Image(_) => true,
+        Source::Package(package) => package::is_contained(package, args.isolation.isolation)?,
+        _ => false,
+    };
     let kind = match (source, transport) {
         (Source::Url(_), _) => fitting::Kind::Url,
-        (Source::Image(_), Transport::Stdio) => fitting::Kind::ImageOverStdio,
-        (Source::Image(_), _) => fitting::Kind::ImageOverHttp,
+        (_, Transport::Stdio) if is_contained => fitting::Kind::ImageOverStdio,
+        _ if is_contained => fitting::Kind::ImageOverHttp,
         (_, Transport::Stdio) => fitting::Kind::Stdio,
         (_, Transport::Sse | Transport::StreamableHttp) => fitting::Kind::Http,
     };
@@ -151,8 +183,8 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
         config.remote_url = url.to_string();
         return Ok(());
     }
-    if let Source::Image(image) = source {
-        return in_a_container(config, args, image);
+    if is_contained {
+        return in_a_container(config, args, source);
     }
     if transport != Transport::Stdio {
         config.target_port = args.target_port.filter(|port| *port > 0).context(
@@ -182,14 +214,23 @@ fn what(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Resu
     Ok(())
 }
 
-/// What is run of an image.
-fn in_a_container(config: &mut RunConfig, args: &RunArgs, image: &str) -> anyhow::Result<()> {
-    image.clone_into(&mut config.image);
+/// What is run of an image, or of a package that one is made of.
+fn in_a_container(config: &mut RunConfig, args: &RunArgs, source: &Source) -> anyhow::Result<()> {
     config.target_port = args.target_port.unwrap_or_default();
     config.target_host = args.target_host.to_string();
     configure::isolation(config, &args.isolation)?;
     config.env_vars = environment::of(args)?;
     config.cmd_args.clone_from(&args.command);
+    match source {
+        Source::Package(package) => {
+            package::configure(config, package, args);
+            let skep = config.skep_mut();
+            Isolation::Container.as_str().clone_into(&mut skep.isolation);
+            skep.command = args.program.clone().unwrap_or_default();
+        }
+        Source::Image(image) => image.clone_into(&mut config.image),
+        _ => {}
+    }
     let skep = config.skep_mut();
     skep.cwd = args.cwd.as_ref().map(|cwd| cwd.display().to_string()).unwrap_or_default();
     processes(skep, args);

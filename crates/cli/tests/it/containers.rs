@@ -1,6 +1,7 @@
 //! Images as a user runs them, with each runtime that the tests were given.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -110,6 +111,118 @@ async fn an_image_over_http_is_reached_though_nothing_is_published() {
         // Its port is its own, not this machine's.
         user.skep(&["rm", &user.name]).ok();
         until("its container is gone", || !user.has_container()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_listens_where_its_image_says_if_nobody_else_does() {
+    for user in User::each() {
+        let image = "localhost/skep-test-exposed:1";
+        let folder = user.home.path("exposed");
+        std::fs::create_dir_all(&folder).unwrap();
+        let dockerfile = format!("FROM {IMAGE}\nEXPOSE 3456\n");
+        user.runtime.build(image, &containers::context(&folder, &dockerfile, &[]).unwrap()).unwrap();
+        let args = ["--transport", "streamable-http", image, "--", "--http", "127.0.0.1:3456"];
+        let mut session = Session::open(&user.run(&args)).await.unwrap();
+        assert!(session.call("echo", json!({"message": "hello"})).await.unwrap().contains("hello"));
+        user.skep(&["rm", &user.name]).ok();
+    }
+}
+
+/// A base for images of npm packages, with what a build asks of one; its npm "installs" the example, and knows one version.
+/// Each test has one of its own: two builds of one name get into each other's way.
+fn node<'a>(user: &User, base: &'a str) -> &'a str {
+    let scratch = user.home.path("node");
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(PathBuf::from);
+    let busybox = busybox.into_iter().find(|path| path.exists()).expect("busybox-static is installed");
+    std::fs::create_dir_all(&scratch).unwrap();
+    let scripts = [
+        ("apk", "exit 0"),
+        ("npm", "echo \"$@\" >> installed"),
+        ("node", "echo 1.2.3"),
+        ("npx", "cat installed >&2; exec /bin/skep example"),
+    ];
+    let mut files = vec![(busybox, "/bin/busybox".into())];
+    for (name, script) in scripts {
+        let path = scratch.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        files.push((path, format!("/usr/bin/{name}").into()));
+    }
+    let links = "RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]";
+    let dockerfile = format!(
+        "FROM {IMAGE}\nUSER 0:0\nCOPY root /\n{links}\nENTRYPOINT []\nCMD []\nENV PATH=/usr/bin:/bin\n"
+    );
+    user.runtime.build(base, &containers::context(&scratch, &dockerfile, &files).unwrap()).unwrap();
+    base
+}
+
+#[tokio::test]
+async fn a_package_is_made_an_image_of_once_and_stays_at_its_version() {
+    for user in User::each() {
+        let (base, name) = (node(&user, "localhost/skep-test-node-run:1"), &*user.name);
+        // Of this test alone.
+        let package = format!("npx://skep-{name}@^1");
+        let args = ["run", "--format", "json", "--name", name, "--runtime-image", base, &package];
+        let said = user.skep(&args);
+        for part in ["looking up npx://", "building an image of npx://"] {
+            assert!(said.err.contains(part), "{}", said.err);
+        }
+        let told: serde_json::Value = serde_json::from_str(&said.ok()).unwrap();
+        let mut session = Session::open(told["url"].as_str().unwrap()).await.unwrap();
+        assert!(session.call("echo", json!({"message": "hello"})).await.unwrap().contains("hello"));
+        assert!(user.has_container());
+        let view = user.home.find(name).unwrap();
+        assert_eq!(view["package"], format!("npx://skep-{name}@1.2.3"));
+        // What npm was told is in the image.
+        let logs = user.skep(&["logs", name]).ok();
+        assert!(logs.contains(&format!("skep-{name}@1.2.3")), "{logs}");
+        let exported = user.home.path("exported.json");
+        user.skep(&["export", name, exported.to_str().unwrap()]).ok();
+        let config: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&exported).unwrap()).unwrap();
+        let image = config["image"].as_str().unwrap();
+        assert!(image.starts_with(&format!("toolhivelocal/npx-skep-{name}:1.2.3-")), "{image}");
+        assert_eq!(config["skep"]["package_asked"], package);
+        user.skep(&["restart", "--refresh", name]).ok();
+        user.skep(&["rm", name]).ok();
+        // Where the image is gone it is built again; where it is there it is not.
+        for is_gone in [true, false] {
+            if is_gone {
+                user.runtime
+                    .ask("DELETE", &format!("/v1.41/images/{image}?force=true"), "text/plain", &[])
+                    .unwrap();
+            }
+            let said = user.skep(&["run", "--from-config", exported.to_str().unwrap()]);
+            assert_eq!(said.err.contains("building an image"), is_gone, "{}", said.err);
+            said.ok();
+            user.skep(&["rm", name]).ok();
+        }
+        user.runtime.ask("DELETE", &format!("/v1.41/images/{image}?force=true"), "text/plain", &[]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_built_under_a_name_and_what_cannot_be_built_is_said() {
+    for user in User::each() {
+        let base = node(&user, "localhost/skep-test-node-build:1");
+        let tag = format!("localhost/skep-{}:built", user.name);
+        let package = "npx://a@1.0.0";
+        let said = user.skep(&["build", "-t", &tag, "--runtime-image", base, package]);
+        assert_eq!(said.ok().trim(), tag);
+        let found = user.runtime.ask("GET", &format!("/v1.41/images/{tag}/json"), "text/plain", &[]).unwrap();
+        assert!(found.contains("\"npx\""), "{found}");
+        user.runtime.ask("DELETE", &format!("/v1.41/images/{tag}?force=true"), "text/plain", &[]).unwrap();
+        let run = |args: &[&str]| user.skep(&[&["run", "--isolation", "container"], args].concat()).error();
+        for (args, expect) in [
+            (&["--runtime-image", "localhost:1/no/base:1", package][..], "--isolation process"),
+            (&["--runtime-image", IMAGE, package], "building an image failed"),
+            (&["--runtime-image", base, "--runtime-add-package", "a;b", package], "no name of a package"),
+            (&["go://./"], "is a folder"),
+        ] {
+            let error = run(args);
+            assert!(error.contains(expect), "{args:?}: {error}");
+        }
     }
 }
 

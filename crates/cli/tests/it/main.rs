@@ -13,6 +13,7 @@ mod bridge;
 mod commands;
 mod containers;
 mod daemon;
+mod fetching;
 mod groups;
 mod harness;
 mod home;

@@ -1,4 +1,4 @@
-//! Servers that are packages, from the real registries: found out once, installed once, and run from there.
+//! Servers that are packages, from the real registries, as processes: found out once, installed once, and run from there.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -68,8 +68,20 @@ async fn a_server_of_npm_is_installed_once_and_needs_the_registry_no_more() {
     let Some(_) = peer("SKEP_TEST_NODE") else { return };
     let home = Home::new();
     let package = format!("npx://{EVERYTHING}");
-    let args =
-        ["run", "--format", "json", "--name", "e", "--permission-profile", "none", &package, "--", "stdio"];
+    let args = [
+        "run",
+        "--isolation",
+        "process",
+        "--format",
+        "json",
+        "--name",
+        "e",
+        "--permission-profile",
+        "none",
+        &package,
+        "--",
+        "stdio",
+    ];
     let said = home.skep(&args);
     assert!(said.err.contains("looking up npx://") && said.err.contains("installing @model"), "{}", said.err);
     let mut session = Session::open(&url(&said.ok())).await.unwrap();
@@ -85,7 +97,10 @@ async fn a_server_of_npm_is_installed_once_and_needs_the_registry_no_more() {
     // Without a registry it is started again, and run once more by its version.
     home.skep(&["daemon", "stop"]).ok();
     offline(&home, &["restart", "e"]).ok();
-    let again = offline(&home, &["run", "--format", "json", "--name", "f", &pinned, "--", "stdio"]);
+    let again = offline(
+        &home,
+        &["run", "--isolation", "process", "--format", "json", "--name", "f", &pinned, "--", "stdio"],
+    );
     assert!(!again.err.contains("installing"), "{}", again.err);
     Session::open(&url(&again.ok())).await.unwrap();
     // What is needed stays, what is not goes.
@@ -103,7 +118,18 @@ fn two_that_want_the_same_install_it_once() {
     let home = Home::new();
     let package = format!("npx://{EVERYTHING}");
     let start = |name: &str| {
-        let mut command = home.command(&["run", "--format", "json", "--name", name, &package, "--", "stdio"]);
+        let mut command = home.command(&[
+            "run",
+            "--isolation",
+            "process",
+            "--format",
+            "json",
+            "--name",
+            name,
+            &package,
+            "--",
+            "stdio",
+        ]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let both = [start("a"), start("b")].map(|child| child.wait_with_output().unwrap());
@@ -120,7 +146,7 @@ async fn an_installation_that_is_killed_is_not_used_and_the_next_one_succeeds() 
     let Some(_) = peer("SKEP_TEST_NODE") else { return };
     let home = Home::new();
     let package = format!("npx://{EVERYTHING}");
-    let args = ["run", "--format", "json", "--name", "e", &package, "--", "stdio"];
+    let args = ["run", "--isolation", "process", "--format", "json", "--name", "e", &package, "--", "stdio"];
     let mut command = home.command(&args);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let is_amidst = || making(&home).iter().any(|folder| folder.join("entry/node_modules").is_dir());
@@ -141,7 +167,7 @@ async fn another_version_is_run_when_somebody_asks_for_it_and_not_before() {
     let Some(_) = peer("SKEP_TEST_NODE") else { return };
     let home = Home::new();
     let older = format!("npx://{EVERYTHING}@{OLDER}");
-    home.run(&["--name", "e", &older, "--", "stdio"]);
+    home.run(&["--isolation", "process", "--name", "e", &older, "--", "stdio"]);
     // As if it had been the newest one when it was asked for.
     let file = home.path("e.json");
     let mut config = run_config(&home, "e");
@@ -163,7 +189,7 @@ fn a_cache_that_is_gone_is_filled_with_the_same() {
     let Some(_) = peer("SKEP_TEST_NODE") else { return };
     let home = Home::new();
     let older = format!("npx://{EVERYTHING}@{OLDER}");
-    home.run(&["--name", "e", &older, "--", "stdio"]);
+    home.run(&["--isolation", "process", "--name", "e", &older, "--", "stdio"]);
     std::fs::remove_dir_all(home.path("cache")).unwrap();
     home.skep(&["restart", "e"]).ok();
     assert_eq!(cached(&home), [(older, r#"["e"]"#.to_owned())]);
@@ -173,7 +199,8 @@ fn a_cache_that_is_gone_is_filled_with_the_same() {
 fn what_cannot_be_installed_is_said_in_the_tool_s_own_words() {
     let Some(_) = peer("SKEP_TEST_NODE") else { return };
     let home = Home::new();
-    let error = home.skep(&["run", &format!("npx://{EVERYTHING}@0.0.0-none")]).error();
+    let error =
+        home.skep(&["run", "--isolation", "process", &format!("npx://{EVERYTHING}@0.0.0-none")]).error();
     assert!(error.contains("npm error code ETARGET") && error.contains("@0.0.0-none"), "{error}");
     assert!(making(&home).is_empty() && cached(&home).is_empty());
 }
@@ -199,15 +226,17 @@ fn what_is_no_package_or_has_no_tool_is_refused() {
         (&["uvx://./a"], "only go:// builds folders"),
         (&["--build-with", "x", "npx://a"], "--build-with is for uvx://"),
         (&["--build-with", "a;b", "uvx://a"], "no requirement"),
+        (&["--runtime-image", "a", "npx://a"], "builder_image is for images"),
+        (&["--runtime-add-package", "a", "npx://a"], "additional_packages is for images"),
         (&["--program", "x", "--", "cat"], "--program: not for what is no package"),
     ] {
-        let error = home.skep(&[&["run"], args].concat()).error();
+        let error = home.skep(&[&["run", "--isolation", "process"], args].concat()).error();
         assert!(error.contains(expect), "{args:?}: {error}");
     }
     for (package, expect) in
         [("npx://a", "install Node.js"), ("uvx://a", "install Python"), ("go://a.b/c", "install Go")]
     {
-        let mut command = home.command(&["run", package]);
+        let mut command = home.command(&["run", "--isolation", "process", package]);
         command.env("PATH", home.path("empty"));
         let (_, err, status) = testkit::program::run(command, Duration::from_secs(60)).unwrap();
         assert!(!status.success() && err.contains(expect), "{package}: {err}");
@@ -232,6 +261,8 @@ async fn a_server_of_pypi_is_installed_by_uv_with_what_it_is_to_be_installed_wit
     let package = "uvx://mcp-server-time>=2026";
     let args = [
         "run",
+        "--isolation",
+        "process",
         "--format",
         "json",
         "--name",
@@ -257,7 +288,8 @@ fn a_package_of_pypi_is_installed_by_pip_where_there_is_no_uv() {
     std::fs::create_dir_all(&folder).unwrap();
     let python = std::fs::canonicalize(python).unwrap();
     std::os::unix::fs::symlink(python, folder.join("python3")).unwrap();
-    let mut command = home.command(&["run", "uvx://sqlparse", "--", "--no-such-option"]);
+    let mut command =
+        home.command(&["run", "--isolation", "process", "uvx://sqlparse", "--", "--no-such-option"]);
     command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
     let (_, err, _) = testkit::program::run(command, Duration::from_secs(120)).unwrap();
     // It is small, and no MCP server; it is run all the same.

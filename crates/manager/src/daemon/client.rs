@@ -22,7 +22,7 @@ use crate::socket::{self, SocketError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to start or stop something.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
-/// The same, where something is installed before.
+/// The same, where something is installed or fetched before.
 const INSTALL_PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// How long it may take to begin to listen.
 const TO_LISTEN: Duration = Duration::from_secs(10);
@@ -161,7 +161,7 @@ impl DaemonClient {
     /// # Errors
     /// [`AskError`]. After a [`Problem`] nothing is left of it; where the daemon ended meanwhile, the next one knows.
     pub async fn run(&self, config: String) -> Result<WorkloadView, AskError> {
-        self.ask(Method::POST, "/v1/workloads", config.into(), LONG_PATIENCE).await
+        self.ask(Method::POST, "/v1/workloads", config.into(), INSTALL_PATIENCE).await
     }
 
     /// Starts one that does not run.

@@ -164,11 +164,13 @@ impl Files {
         .await
     }
 
-    /// Keeps the version that a package is pinned to.
+    /// Keeps the version that a package is pinned to, and its image if it has one.
     pub(super) async fn keep_package(&self, name: &WorkloadName, config: &RunConfig) -> Result<(), Problem> {
         let (name, skep) = (name.clone(), config.skep.clone().unwrap_or_default());
+        let image = config.image.clone();
         self.wait(move |state| {
             let changed = state.run_configs.change(&name, |config| {
+                config.image = image;
                 let kept = config.skep_mut();
                 (kept.package, kept.package_asked) = (skep.package, skep.package_asked);
             });

@@ -18,9 +18,9 @@ use workload::container::Runtime;
 use super::files::Files;
 use super::wire::{Problem, ProblemKind, WorkloadView};
 use super::workload::WorkloadHandle;
-use crate::packages;
 use crate::plan::{self, Surroundings};
 use crate::serve::Serving;
+use crate::{images, packages};
 
 /// News that a slow listener may be behind.
 const NEWS: usize = 256;
@@ -50,9 +50,10 @@ impl Site {
 
     /// Serves what a configuration says; gives the reason why not.
     pub(super) async fn serve(&self, name: &WorkloadName, config: &RunConfig) -> Result<Serving, String> {
-        let tell = |text: &str| tracing::info!(workload.name = %name, text, "package");
+        let tell = |text: &str| tracing::info!(workload.name = %name, text, "getting ready");
         packages::ready(config, &self.around, &tell).await.map_err(|error| whole(&error))?;
-        let (around, config) = (Arc::clone(&self.around), config.clone());
+        let config = images::ready(config, &self.around, &tell).await.map_err(|error| whole(&error))?;
+        let around = Arc::clone(&self.around);
         // Keys are derived, and mounted folders looked through: others do not wait for that.
         let planned = spawn_blocking(move || plan::settings(&config, &around).map_err(|error| whole(&error)));
         let mut settings = planned.await.map_err(|error| error.to_string())??;

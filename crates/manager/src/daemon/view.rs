@@ -19,7 +19,7 @@ pub(super) fn view(
     let user_labels = run.into_iter().flat_map(|run| &run.labels);
     WorkloadView {
         name: name.as_str().to_owned(),
-        package: run.map_or_else(|| config.image.clone(), package),
+        package: of_package(config).or_else(|| run.map(package)).unwrap_or_else(|| config.image.clone()),
         url: url(name, config, proxy_mode),
         port: config.port,
         transport_type: config.transport.clone(),
@@ -34,6 +34,11 @@ pub(super) fn view(
         started_at,
         metrics_url: String::new(),
     }
+}
+
+/// The package that an image was made of says more than the image's name.
+fn of_package(config: &RunConfig) -> Option<String> {
+    config.skep.as_ref().map(|skep| skep.package.clone()).filter(|package| !package.is_empty())
 }
 
 /// What is run, in a few words.

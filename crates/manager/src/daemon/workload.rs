@@ -175,6 +175,8 @@ enum Happened {
     /// It is time to try again.
     Due,
     Looked(Result<(), String>),
+    /// Its image is so far.
+    Fetched(String),
 }
 
 /// Whether there is still a workload.
@@ -195,6 +197,7 @@ impl WorkloadTask {
         loop {
             let happened = {
                 let (greeted, failed) = (greeted(self.serving.as_ref()), failed(self.serving.as_ref()));
+                let fetched = fetched(self.serving.as_ref(), &self.record.status_context);
                 let looked = async {
                     looks.tick().await;
                     look(self.serving.as_ref(), self.record.status).await
@@ -209,6 +212,7 @@ impl WorkloadTask {
                     () = sleep_until(self.late_at), if !self.waiting.is_empty() => Happened::Late,
                     () = until(self.again_at) => Happened::Due,
                     looked = looked, if self.is_ready => Happened::Looked(looked),
+                    words = fetched, if !self.is_ready => Happened::Fetched(words),
                 }
             };
             let life = match happened {
@@ -220,6 +224,7 @@ impl WorkloadTask {
                 Happened::Late => self.late().await,
                 Happened::Due => self.bring_up().await,
                 Happened::Looked(Ok(())) => self.becomes(Status::Running, "").await,
+                Happened::Fetched(words) => self.fetched(words),
                 Happened::Looked(Err(why)) => self.becomes(Status::Unhealthy, &why).await,
             };
             if life == Life::Over {
@@ -290,6 +295,13 @@ impl WorkloadTask {
             return self.fail(format!("the server has not answered within {TO_BE_READY:?}")).await;
         }
         self.answer_all(|view| Ok(view.clone()));
+        Life::GoesOn
+    }
+
+    /// Told, and not kept: whoever reads it later reads of what is past.
+    fn fetched(&mut self, words: String) -> Life {
+        self.record.status_context = words;
+        self.tell();
         Life::GoesOn
     }
 
@@ -545,6 +557,14 @@ async fn greeted(serving: Option<&Serving>) -> Result<(), String> {
     let Some(serving) = serving else { return std::future::pending().await };
     serving.ready().await;
     serving.greet(TO_BE_READY).await.map_err(|error| format!("the server does not answer: {error}"))
+}
+
+/// How far its image is, once that was not told yet.
+async fn fetched(serving: Option<&Serving>, told: &str) -> String {
+    match serving {
+        Some(serving) => serving.fetched(told).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether it can be used. One of which that was not known is asked; one that works is not disturbed.

@@ -5,9 +5,9 @@
 //! Both stages do with Debian's and with Alpine's tools, whichever the base has, and with no user of the base's: the server
 //! has a number of its own. The name says by its digest what is in the image, so that one that is there is the one wanted.
 //!
-//! Absent on purpose: who builds it.
+//! Absent on purpose: who builds it (`build`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use model::PackageSpec;
@@ -119,6 +119,51 @@ pub fn image(config: &ImageConfig) -> Result<ImageRecipe, PackageError> {
     );
     let digest = hex([&*dockerfile, &format!("{files:?}")].concat().as_bytes());
     Ok(ImageRecipe { name: name(package, &digest[..12]), dockerfile, files })
+}
+
+/// What a build says of the version that was looked up.
+const VERSION: &str = "skep-version=";
+
+/// A Dockerfile whose build says which version a package is: for [`version`].
+///
+/// # Errors
+/// [`PackageError`], as for [`image`].
+pub(super) fn look_up(config: &ImageConfig) -> Result<String, PackageError> {
+    let ImageConfig { package, runtime, build_env, .. } = config;
+    requirements(&runtime.build_with, package)?;
+    variables(build_env)?;
+    refuse_unless(is_reference(base(config)), "an image", base(config))?;
+    let text = package.to_string();
+    let (_, asked) = text.split_once("://").unwrap_or_default();
+    let run = match package.scheme() {
+        Scheme::Npx => format!(
+            "npm install --package-lock-only --ignore-scripts --no-audit --no-fund -- '{asked}' && \\\n    \
+             echo \"{VERSION}$(node -p \"require('./package-lock.json').packages['node_modules/{}'].version\")\"",
+            package.name()
+        ),
+        Scheme::Uvx => format!(
+            "pip install --quiet --dry-run --no-deps --ignore-installed --report report.json -- '{asked}' && \\\n    \
+             python -c \"import json; print('{VERSION}' + json.load(open('report.json'))['install'][0]['metadata']['version'])\""
+        ),
+        Scheme::Go => format!(
+            "GOBIN=/look go install -- '{asked}{}' && go version -m /look/* > said && \\\n    \
+             while read -r kind path version rest; do if [ \"$kind\" = mod ]; then echo \"{VERSION}$version\"; fi; done < said",
+            if asked.contains('@') { "" } else { "@latest" }
+        ),
+    };
+    let env: String = env(build_env).map(|line| line + "\n").collect();
+    Ok(format!("FROM {}\nUSER 0:0\n{env}WORKDIR /look\nRUN {run}\n", base(config)))
+}
+
+/// The version, if this line of a build says it.
+pub(super) fn version(line: &str) -> Option<&str> {
+    line.strip_prefix(VERSION).map(str::trim).filter(|version| !version.is_empty())
+}
+
+/// The images that a Dockerfile begins from.
+pub(super) fn bases(dockerfile: &str) -> BTreeSet<&str> {
+    let from = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM "));
+    from.filter_map(|rest| rest.split(' ').next()).collect()
 }
 
 fn refuse_unless(is_one: bool, of: &'static str, text: &str) -> Result<(), PackageError> {
@@ -362,6 +407,32 @@ ENTRYPOINT ["/opt/uv-tools/bin/A_b","--say","a \"b\" $c"]
             }
             assert!(recipe.dockerfile.contains("\nUSER 65532:65532\n"));
         }
+    }
+
+    #[test]
+    fn a_version_is_looked_up_by_a_build_that_says_it() {
+        for (package, parts) in [
+            ("npx://@s/a@^1", &["FROM node:24-alpine\n", "-- '@s/a@^1'", "node_modules/@s/a"][..]),
+            ("uvx://a_b[x]>=1,<2", &["FROM python:3.14-slim\n", "-- 'a_b[x]>=1,<2'"]),
+            ("go://a.b/c", &["FROM golang:1.26-alpine\n", "-- 'a.b/c@latest'"]),
+        ] {
+            let dockerfile = look_up(&config(package)).unwrap();
+            for part in parts {
+                assert!(dockerfile.contains(part), "{part}: {dockerfile}");
+            }
+            // Its own words are not taken for the answer.
+            assert!(dockerfile.lines().all(|line| version(line).is_none()), "{dockerfile}");
+            assert_eq!(bases(&dockerfile).len(), 1);
+        }
+        assert_eq!(
+            (version("skep-version=1.2.3 "), version("skep-version="), version("1.2.3")),
+            (Some("1.2.3"), None, None)
+        );
+        let recipe = image(&config("go://a.b/c@v1.2.3")).unwrap();
+        assert_eq!(
+            bases(&recipe.dockerfile).into_iter().collect::<Vec<_>>(),
+            ["alpine:3.23", "golang:1.26-alpine"]
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use store::state::{State, StateRoots};
 use super::cache::{self, Cache, Cached, Entry, InUse, Pruned};
 use super::maker::{Job, Maker};
 use super::program::{Launch, Program, chosen, launch};
-use super::{PackageError, PackageTools, golang, npm, pypi};
+use super::{PackageError, PackageTools, build, golang, npm, pypi};
 use crate::daemon::Folders;
 use crate::plan::Surroundings;
 
@@ -59,6 +59,14 @@ pub async fn pin(
 ) -> Result<Option<InUse>, PackageError> {
     let Some(asked) = package(config).map(str::to_owned) else { return Ok(None) };
     let spec = PackageSpec::from_str(&asked)?;
+    if is_contained(config) {
+        build::pin(config, around, spec, tell).await?;
+        let skep = config.skep_mut();
+        if skep.package_asked.is_empty() {
+            skep.package_asked = asked;
+        }
+        return Ok(None);
+    }
     let with = build_with(config, &spec)?;
     let entry = there(config, around, spec.clone(), with, tell).await?;
     let program = config.skep.as_ref().map(|skep| skep.command.as_str()).filter(|name| !name.is_empty());
@@ -83,6 +91,9 @@ pub async fn ready(config: &RunConfig, around: &Surroundings, tell: Tell<'_>) ->
     if spec.exact().is_none() {
         return Ok(());
     }
+    if is_contained(config) {
+        return build::ready(config, around, spec, tell).await;
+    }
     let with = build_with(config, &spec)?;
     there(config, around, spec, with, tell).await.map(drop)
 }
@@ -102,6 +113,9 @@ pub async fn refresh(
     if !skep.package_asked.is_empty() {
         skep.package.clone_from(&skep.package_asked);
     }
+    if is_contained(&fresh) {
+        fresh.image.clear();
+    }
     pin(&mut fresh, around, tell).await?;
     let is_other = fresh.skep_mut().package != before;
     *config = fresh;
@@ -110,10 +124,14 @@ pub async fn refresh(
 
 /// Whether it has to be installed before it can be run.
 pub(crate) fn is_missing(config: &RunConfig, around: &Surroundings) -> bool {
-    let found = package(config).and_then(|text| PackageSpec::from_str(text).ok()).map(|spec| {
-        let with = build_with(config, &spec).unwrap_or_default();
-        cache_of(&around.packages).is_ok_and(|cache| cache.find(&spec, &with).is_some())
-    });
+    // Who asks a runtime waits for it.
+    let found = package(config)
+        .filter(|_| !is_contained(config))
+        .and_then(|text| PackageSpec::from_str(text).ok())
+        .map(|spec| {
+            let with = build_with(config, &spec).unwrap_or_default();
+            cache_of(&around.packages).is_ok_and(|cache| cache.find(&spec, &with).is_some())
+        });
     found == Some(false)
 }
 
@@ -183,6 +201,11 @@ fn workloads(around: &Surroundings) -> Result<Vec<RunConfig>, PackageError> {
         Some(trouble) => Err(unknown(trouble)),
         None => Ok(listing.entries.into_iter().map(|(_, entry)| entry.value).collect()),
     }
+}
+
+/// Whether it is run as an image.
+fn is_contained(config: &RunConfig) -> bool {
+    config.skep.as_ref().is_some_and(|skep| skep.isolation == Isolation::Container.as_str())
 }
 
 fn package(config: &RunConfig) -> Option<&str> {

@@ -497,6 +497,19 @@ impl Route {
             .is_some_and(|container| matches!(*container.progress().borrow(), Progress::Pulling { .. }))
     }
 
+    /// How far its image is, in words, once that is something else than this.
+    pub(super) async fn fetched(&self, told: &str) -> String {
+        let Some(container) = &self.container else { return std::future::pending().await };
+        let mut progress = container.progress();
+        let words = |progress: &Progress| progress.words(container.image());
+        let said = progress.wait_for(|progress| words(progress) != told).await.ok();
+        match said.map(|progress| words(&progress)) {
+            Some(said) => said,
+            // The sender is the container's, so it is there.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Ends the container, once nothing is wanted of it any more.
     pub(super) async fn end_container(&self) {
         if let Some(container) = &self.container {

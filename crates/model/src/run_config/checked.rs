@@ -224,7 +224,8 @@ impl RunConfig {
     }
 
     fn checked_package(&self, skep: &SkepConfig, problems: &mut Problems) -> Option<Source> {
-        if !self.remote_url.is_empty() || !self.image.is_empty() {
+        let is_contained = skep.isolation == Isolation::Container.as_str();
+        if !self.remote_url.is_empty() || (!self.image.is_empty() && !is_contained) {
             problems.add("skep.package", &skep.package, "is there beside image or remote_url: leave one");
             return None;
         }
@@ -236,6 +237,13 @@ impl RunConfig {
         if package.exact().is_none() {
             problems.add("skep.package", &skep.package, "names no one version: `skep run` finds it out");
             return None;
+        }
+        if is_contained && self.image.is_empty() {
+            problems.add("skep.package", &skep.package, "is no image yet: `skep run` builds it");
+            return None;
+        }
+        if is_contained {
+            return Some(Source::Image(self.image.clone()));
         }
         let program = Some(skep.command.clone()).filter(|program| !program.is_empty());
         Some(Source::Package { package, program, args: skep.args.clone() })
@@ -391,5 +399,20 @@ mod tests {
         assert!(!Problems(problems).to_string().contains("hunter2"));
         let nothing = checked(r#"{"name":"a"}"#).unwrap_err().to_string();
         assert!(nothing.starts_with("image: \"\" is not there"), "{nothing}");
+    }
+
+    #[test]
+    fn a_package_in_a_container_is_an_image_once_that_is_built() {
+        let of = |image: &str, isolation: &str| {
+            let text =
+                r#"{"name":"a","image":"IMAGE","skep":{"package":"npx://x@1.2.3","isolation":"LEVEL"}}"#;
+            checked(&text.replace("IMAGE", image).replace("LEVEL", isolation))
+                .map(|run| run.source)
+                .map_err(|problems| problems.to_string())
+        };
+        assert_eq!(of("i", "container"), Ok(Source::Image("i".to_owned())));
+        assert!(of("", "container").unwrap_err().contains("is no image yet"));
+        assert!(of("i", "process").unwrap_err().contains("beside image"));
+        assert!(matches!(of("", "process"), Ok(Source::Package { .. })));
     }
 }

@@ -60,7 +60,7 @@ const NOT_FOR_HTTP: [&str; 6] =
     ["shared", "warm", "max_processes", "sleep_after", "proxy_mode", "remote_ca_file"];
 
 /// For packages.
-const FOR_PACKAGES: [&str; 2] = ["program", "build_with"];
+const FOR_PACKAGES: [&str; 4] = ["program", "build_with", "runtime_image", "runtime_add_package"];
 
 /// For commands of this machine.
 const NOT_FOR_AN_IMAGE: [&str; 1] = ["inherit_env"];

@@ -5,8 +5,9 @@ use std::path::Path;
 use manager::packages::{self, InUse};
 use model::run_config::RuntimeConfig;
 use model::{PackageSpec, RunConfig, WorkloadName};
+use workload::container::Runtime;
 
-use crate::args::RunArgs;
+use crate::args::{IsolationLevel, RunArgs};
 use crate::commands::configure;
 use crate::printer::Printer;
 use crate::surroundings;
@@ -30,11 +31,30 @@ pub(super) fn name(package: &PackageSpec) -> WorkloadName {
 
 /// What was asked for.
 pub(super) fn configure(config: &mut RunConfig, package: &PackageSpec, args: &RunArgs) {
-    if !args.build_with.is_empty() {
-        let build_with = args.build_with.clone();
-        config.runtime_config = Some(RuntimeConfig { build_with, ..RuntimeConfig::default() });
+    let runtime = RuntimeConfig {
+        builder_image: args.runtime_image.clone().unwrap_or_default(),
+        additional_packages: args.runtime_add_package.clone(),
+        build_with: args.build_with.clone(),
+        ..RuntimeConfig::default()
+    };
+    if runtime != RuntimeConfig::default() {
+        config.runtime_config = Some(runtime);
     }
     config.skep_mut().package = package.to_string();
+}
+
+/// Whether it is run in a container: if that is said, and if nothing is said and there is something that runs containers.
+/// A folder is not made an image of.
+pub(super) fn is_contained(package: &PackageSpec, level: Option<IsolationLevel>) -> anyhow::Result<bool> {
+    match level {
+        Some(level) => Ok(level == IsolationLevel::Container),
+        None if package.is_local() => Ok(false),
+        None => {
+            let sockets = surroundings::here()?.runtimes.sockets;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(Runtime::find(&sockets)).is_ok())
+        }
+    }
 }
 
 /// Finds out the version, and installs it.
