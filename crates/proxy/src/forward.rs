@@ -51,6 +51,7 @@ use crate::recovery::history::RecoveryCounts;
 use crate::recovery::remembered::{Agreed, Remembered};
 use crate::recovery::resend::ResendPolicy;
 use crate::session::epoch;
+use crate::session::store::AT_ONCE;
 use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{
     Change, Kept, KeyRing, Limits, PartTokens, RouteId, Session, SessionRecord, SessionStore,
@@ -532,7 +533,7 @@ impl Forward {
     /// Tells the store which sessions are in use, all at once, and hears what the other replicas did to them.
     async fn touch(self: &Arc<Self>, since: Duration) {
         let used = self.table.used_within(since * 2);
-        for ids in used.chunks(1000) {
+        for ids in used.chunks(AT_ONCE) {
             if let Err(error) = self.touch_some(ids).await {
                 tracing::debug!(%error, "not told which sessions are in use");
                 return;

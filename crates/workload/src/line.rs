@@ -1,10 +1,12 @@
 //! A line between two processes: one pair of Unix sockets that keeps messages apart, each message a JSON text with
 //! descriptors. What is said on it is up to whoever talks ([`crate::sandbox`], [`crate::container`]).
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -14,6 +16,8 @@ use serde::de::DeserializeOwned;
 
 /// Longer than the longest message, which names one path.
 const MESSAGE_BYTES: usize = 32 * 1024;
+/// No file of memory that is handed on is larger; an argument list of the system is not either.
+const MOST_BYTES: u64 = 16 << 20;
 /// Most descriptors of one message: a network's sockets, or a command's pipes.
 const DESCRIPTORS: usize = 3;
 
@@ -48,4 +52,20 @@ pub(crate) fn receive<M: DeserializeOwned>(from: impl AsFd) -> io::Result<Option
     }
     let message = serde_json::from_slice(&bytes[..count]).map_err(io::Error::other)?;
     Ok(Some((message, descriptors)))
+}
+
+/// A value in a file of memory, to be handed on: it may be longer than a message, and is in no argument and no
+/// environment, where others would see it.
+pub(crate) fn in_memory(name: &str, value: &impl Serialize) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(value).map_err(io::Error::other)?)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// What [`in_memory`] was given.
+pub(crate) fn from_memory<T: DeserializeOwned>(file: OwnedFd) -> io::Result<T> {
+    let mut bytes = Vec::new();
+    File::from(file).take(MOST_BYTES).read_to_end(&mut bytes)?;
+    serde_json::from_slice(&bytes).map_err(io::Error::other)
 }

@@ -16,6 +16,7 @@ use super::{Bridge, Front, Mode, SWEEP_EVERY, Served, nowhere};
 use crate::failure::Failure;
 use crate::forward::OnLoss;
 use crate::recovery::remembered::{Agreed, Remembered};
+use crate::session::store::tell_of_use;
 use crate::session::view::{SessionDetail, SessionView};
 use crate::session::{Claims, Kept, PartTokens, Session, SessionRecord, SessionStore, Table, Write};
 
@@ -187,16 +188,8 @@ impl Bridge {
     pub(super) async fn tell_store_of_use(&self) {
         let mut unsaved = std::mem::take(&mut *self.unsaved.lock());
         let used = self.table.used_within(SWEEP_EVERY * 2);
-        for ids in used.chunks(1000) {
-            match self.config.store.touch(ids.to_vec()).await {
-                // Lost by the store, not by us.
-                Ok(missing) => unsaved.extend(missing),
-                Err(error) => {
-                    tracing::debug!(%error, "not told which sessions are in use");
-                    break;
-                }
-            }
-        }
+        // Lost by the store, not by us.
+        unsaved.extend(tell_of_use(&*self.config.store, &used).await);
         for session in unsaved.into_iter().filter_map(|id| self.table.get(id)) {
             self.keep(&session).await;
         }

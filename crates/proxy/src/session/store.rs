@@ -106,6 +106,9 @@ pub struct StoreUnavailable {
     pub reason: String,
 }
 
+/// Sessions that a store is told of at once.
+pub(crate) const AT_ONCE: usize = 1000;
+
 /// The future of a store operation.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreUnavailable>> + Send + 'a>>;
 
@@ -134,6 +137,21 @@ pub trait SessionStore: Send + Sync + std::fmt::Debug {
     /// These sessions are in use: they are not to be forgotten yet.
     /// Gives those that nothing is known of.
     fn touch(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Uuid>>;
+}
+
+/// Tells a store which sessions are in use, so many at a time, until it is away. Gives those that it has lost.
+pub async fn tell_of_use(store: &dyn SessionStore, used: &[Uuid]) -> Vec<Uuid> {
+    let mut lost = Vec::new();
+    for ids in used.chunks(AT_ONCE) {
+        match store.touch(ids.to_vec()).await {
+            Ok(missing) => lost.extend(missing),
+            Err(error) => {
+                tracing::debug!(%error, "not told which sessions are in use");
+                break;
+            }
+        }
+    }
+    lost
 }
 
 /// What another process did to a session.

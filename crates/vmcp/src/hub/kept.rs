@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proxy::Failure;
+use proxy::session::store::tell_of_use;
 use proxy::session::{
     Change, Claims, Kept, PartTokens, Pin, Remembered, Session, SessionRecord, StoreUnavailable, Write,
 };
@@ -234,16 +235,9 @@ impl Hub {
     /// Tells the store which sessions are in use, and what it could not be told before.
     pub(super) async fn tell_store_of_use(&self) {
         let mut unsaved = std::mem::take(&mut *self.unsaved.lock());
-        for ids in self.table.used_within(SWEEP_EVERY * 2).chunks(1000) {
-            match self.config.store.touch(ids.to_vec()).await {
-                // Lost by the store, not by us.
-                Ok(missing) => unsaved.extend(missing),
-                Err(error) => {
-                    tracing::debug!(%error, "not told which sessions are in use");
-                    break;
-                }
-            }
-        }
+        // Lost by the store, not by us.
+        let used = self.table.used_within(SWEEP_EVERY * 2);
+        unsaved.extend(tell_of_use(&*self.config.store, &used).await);
         for session in unsaved.into_iter().filter_map(|id| self.table.get(id)) {
             self.keep(&session).await;
         }

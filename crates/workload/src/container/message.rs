@@ -4,18 +4,14 @@
 //! commands to be run, which may overlap, for signals, and for sockets. How a command ended is told unasked.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
+use crate::line;
 use crate::process::Cause;
 use crate::sandbox::{Bounds, SetupError};
-
-/// No order is longer; an argument list of the system is not either.
-const MOST_BYTES: u64 = 16 << 20;
 
 /// From skep.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,15 +74,10 @@ pub(crate) struct Order {
 
 impl Order {
     pub(super) fn write(&self) -> io::Result<OwnedFd> {
-        let mut file = File::from(memfd_create("container-order", MemfdFlags::CLOEXEC)?);
-        file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        file.rewind()?;
-        Ok(file.into())
+        line::in_memory("container-order", self)
     }
 
     pub(super) fn read(from: OwnedFd) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        File::from(from).take(MOST_BYTES).read_to_end(&mut bytes)?;
-        serde_json::from_slice(&bytes).map_err(io::Error::other)
+        line::from_memory(from)
     }
 }

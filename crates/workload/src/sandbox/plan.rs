@@ -6,14 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::hiding::{self, Hidden};
@@ -21,9 +19,7 @@ use super::installation::{self, Grounds, Homes};
 use super::{
     Bounds, HOME, Mount, Network, Part, Sandbox, SandboxConfig, helper_command, overlap, report, system,
 };
-
-/// No plan is longer; an argument list of the system is not either.
-const MOST_BYTES: u64 = 16 << 20;
+use crate::line;
 
 /// What the command would be without a sandbox.
 pub(crate) struct Invocation {
@@ -103,17 +99,12 @@ impl Plan {
     }
 
     fn write(&self) -> io::Result<OwnedFd> {
-        let mut file = File::from(memfd_create("sandbox-plan", MemfdFlags::CLOEXEC)?);
-        file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        file.rewind()?;
-        Ok(file.into())
+        line::in_memory("sandbox-plan", self)
     }
 
     /// In the helper.
     pub(super) fn read(from: OwnedFd) -> io::Result<Self> {
-        let mut bytes = Vec::new();
-        File::from(from).take(MOST_BYTES).read_to_end(&mut bytes)?;
-        serde_json::from_slice(&bytes).map_err(io::Error::other)
+        line::from_memory(from)
     }
 }
 
