@@ -1,6 +1,6 @@
 //! Container runtimes to test with, images for them, and what they say that they run.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,7 +48,11 @@ impl TestRuntime {
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        match stream.read_to_end(&mut answer) {
+            // It answered, and did not care for the end of what it was sent.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset && !answer.is_empty() => {}
+            read => drop(read?),
+        }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 

@@ -38,10 +38,10 @@ pub(super) fn ready(
 ) -> anyhow::Result<RunConfig> {
     let tell = |text: &str| printer.say(text);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(async {
+    runtime.block_on(async {
         packages::ready(config, around, &tell).await?;
-        Ok::<_, anyhow::Error>(images::ready(config, around, &tell).await?)
-    })?)
+        Ok(images::ready(config, around, &tell).await?)
+    })
 }
 
 impl ProxyMode {

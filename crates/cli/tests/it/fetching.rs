@@ -43,7 +43,7 @@ fn answer(mut stream: UnixStream, wait: &Receiver<()>) -> std::io::Result<()> {
                 "{\"id\":\"a\",\"status\":\"Pull complete\"}\n{\"id\":\"b\",\"status\":\"Downloading\"}\n";
             write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{layers}")?;
             let _ = wait.recv();
-            return write!(stream, "{{\"errorDetail\":{{\"message\":\"the line is cut\"}}}}\n");
+            return writeln!(stream, "{{\"errorDetail\":{{\"message\":\"the line is cut\"}}}}");
         }
         _ => ("404 Not Found", r#"{"message":"it is not here"}"#),
     };
