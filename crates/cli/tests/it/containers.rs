@@ -186,6 +186,8 @@ async fn a_package_is_made_an_image_of_once_and_stays_at_its_version() {
         assert_eq!(config["skep"]["package_asked"], package);
         user.skep(&["restart", "--refresh", name]).ok();
         user.skep(&["rm", name]).ok();
+        // It uses its image until it is gone.
+        until("its container is gone", || !user.has_container()).await;
         // Where the image is gone it is built again; where it is there it is not.
         for is_gone in [true, false] {
             if is_gone {
@@ -197,6 +199,8 @@ async fn a_package_is_made_an_image_of_once_and_stays_at_its_version() {
             assert_eq!(said.err.contains("building an image"), is_gone, "{}", said.err);
             said.ok();
             user.skep(&["rm", name]).ok();
+            // It uses its image until it is gone.
+            until("its container is gone", || !user.has_container()).await;
         }
         user.runtime.ask("DELETE", &format!("/v1.41/images/{image}?force=true"), "text/plain", &[]).unwrap();
     }
