@@ -6,6 +6,7 @@ mod group;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -39,6 +40,12 @@ pub struct Beside {
     pub port: u16,
     /// A session unused for this long ends.
     pub session_ttl: Option<Duration>,
+    /// Keys that seal session ids, the same on every replica; none: those of skep's own.
+    pub session_key_file: Option<PathBuf>,
+    /// What backends say of their tools decides whether one may be called twice.
+    pub trusts_annotations: bool,
+    /// Tools that may be called twice.
+    pub resend_tools: Vec<String>,
 }
 
 /// Why a file cannot be served.
@@ -163,6 +170,12 @@ fn serving(
     let mut run = RunConfig::new(&name);
     run.host.clone_from(&beside.host);
     run.port = beside.port;
+    let skep = run.skep.get_or_insert_default();
+    if let Some(file) = &beside.session_key_file {
+        skep.session_key_file = file.to_string_lossy().into_owned();
+    }
+    skep.trust_annotations = beside.trusts_annotations;
+    skep.resend_tools.clone_from(&beside.resend_tools);
     if let Some(ttl) = beside.session_ttl {
         run.session_ttl = humantime::format_duration(ttl).to_string();
     }
@@ -310,7 +323,7 @@ aggregation:
     }
 
     fn planned(text: &str) -> Virtual {
-        let beside = Beside { host: "127.0.0.1".into(), port: 4483, session_ttl: None };
+        let beside = Beside { host: "127.0.0.1".into(), port: 4483, ..Beside::default() };
         let settings = settings(text, &beside, &environment, &around()).unwrap();
         assert_eq!((settings.name.as_str(), settings.listen.port), ("many", 4483));
         match settings.target {
@@ -350,7 +363,7 @@ aggregation:
         let group = planned(&format!("{before}incomingAuth{after}")).group.unwrap();
         assert_eq!(group.name, "g");
         assert!(planned(FILE).group.is_none());
-        let beside = |host: &str| Beside { host: host.into(), port: 4483, session_ttl: None };
+        let beside = |host: &str| Beside { host: host.into(), port: 4483, ..Beside::default() };
         let settings = settings_of_group("my group", &beside("127.0.0.1"), &around()).unwrap();
         assert_eq!(settings.name.as_str(), "my-group");
         let exposed = settings_of_group("g", &beside("0.0.0.0"), &around());

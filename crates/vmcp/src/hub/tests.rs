@@ -1,6 +1,7 @@
 //! The hub between a client and scripted backends, in paused time.
 
 mod composites;
+mod replicas;
 mod scripted;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::health::{HealthPolicy, Status};
 use super::{Backend, Hub, HubConfig, Member, PartialFailure};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
 use crate::workflow::Workflows;
+use crate::workflow::log::MemoryLog;
 use scripted::{Mood, Scripted};
 
 const ME: PrincipalDigest = PrincipalDigest::ANONYMOUS;
@@ -36,6 +38,7 @@ fn config() -> HubConfig {
         aggregation: Aggregation::default(),
         workflows: Workflows::default(),
         resend: Arc::default(),
+        runs: Arc::new(MemoryLog::new(100)),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
