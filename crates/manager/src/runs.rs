@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use proxy::session::KeyRing;
 use serde::{Deserialize, Serialize};
-use store::records::logs::{Behind, Logs};
+use store::records::logs::{Behind, Logs, MemoryLogs};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use vmcp::workflow::log::{Event, LogError, Logging, RunLog};
@@ -33,6 +33,7 @@ pub(crate) struct SealedRuns {
     keys: Arc<KeyRing>,
     /// This replica.
     holder: Uuid,
+    is_lasting: bool,
 }
 
 impl fmt::Debug for SealedRuns {
@@ -72,7 +73,12 @@ fn unix_milliseconds() -> u64 {
 
 impl SealedRuns {
     pub(crate) fn new(logs: Arc<dyn Logs>, keys: &Arc<KeyRing>) -> Self {
-        Self { logs, keys: Arc::clone(keys), holder: Uuid::new_v4() }
+        Self { logs, keys: Arc::clone(keys), holder: Uuid::new_v4(), is_lasting: true }
+    }
+
+    /// Runs that are gone with the process.
+    pub(crate) fn in_memory(logs: MemoryLogs, keys: &Arc<KeyRing>) -> Self {
+        Self { is_lasting: false, ..Self::new(Arc::new(logs), keys) }
     }
 
     fn seal(&self, id: Uuid, position: u64, event: &Event) -> Result<Bytes, LogError> {
@@ -142,6 +148,10 @@ impl RunLog for SealedRuns {
 }
 
 impl RunStore for SealedRuns {
+    fn is_lasting(&self) -> bool {
+        self.is_lasting
+    }
+
     fn open(&self) -> Logging<'_, Vec<Uuid>> {
         Box::pin(async move { self.logs.open().await.map_err(unavailable) })
     }
@@ -186,7 +196,6 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use store::records::Answer;
-    use store::records::logs::MemoryLogs;
     use vmcp::workflow::log::End;
 
     fn keys() -> Arc<KeyRing> {

@@ -81,7 +81,7 @@ impl StoreSource {
     ) -> Result<Places, OpenError> {
         let in_memory = || Places {
             sessions: Arc::new(MemoryStore::default()),
-            runs: Arc::new(SealedRuns::new(Arc::new(MemoryLogs::new(RUNS_IN_MEMORY)), keys)),
+            runs: Arc::new(SealedRuns::in_memory(MemoryLogs::new(RUNS_IN_MEMORY), keys)),
         };
         let shared = matches!(self, Self::Redis(_));
         let (records, logs): (Arc<dyn Records>, Arc<dyn Logs>) = match self {

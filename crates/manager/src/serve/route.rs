@@ -562,7 +562,11 @@ impl Route {
         match &self.kind {
             Kind::Forward { .. } => {}
             Kind::Bridge(bridge) => bridge.shut_down(deadline).await,
-            Kind::Hub { members, .. } => Box::pin(members.shut_down(deadline)).await,
+            Kind::Hub { hub, members } => {
+                // Those whose clients are away are under way, too.
+                hub.runs_left(deadline).await;
+                Box::pin(members.shut_down(deadline)).await;
+            }
         }
         if let End::Supervised { supervisor, .. } = &self.end {
             let supervisor = supervisor.lock().take();

@@ -24,8 +24,8 @@ use proxy::Body;
 use proxy::failure::refused;
 use proxy::session::Session;
 use proxy::streamable::at_once;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -57,8 +57,10 @@ pub(super) struct Runs {
     /// Those that began while the place for runs was away: they end with the process.
     local: MemoryLog,
     here: Mutex<HashMap<Uuid, Arc<Run>>>,
-    /// Those that are being taken over.
-    taking: Mutex<HashSet<Uuid>>,
+    /// How many that are.
+    count: watch::Sender<usize>,
+    /// Those that are about to be among them.
+    coming: Mutex<HashSet<Uuid>>,
     /// Those that others are to go on with, since when.
     left: Mutex<HashMap<Uuid, Instant>>,
     counts: Counts,
@@ -108,6 +110,8 @@ struct Run {
     voice: Arc<Voice>,
     /// What the client was asked and has not answered, by step.
     questions: Mutex<HashMap<String, Pending>>,
+    /// What it has answered elsewhere before it was asked here.
+    early: Mutex<HashMap<String, Result<Reply, String>>>,
     /// Others are to go on with it.
     pause: CancellationToken,
     /// Its client reads its stream at another replica.
@@ -137,7 +141,8 @@ impl Runs {
             kept,
             local: MemoryLog::new(MAX_RUNS),
             here: Mutex::default(),
-            taking: Mutex::default(),
+            count: watch::channel(0).0,
+            coming: Mutex::default(),
             left: Mutex::default(),
             counts: Counts::default(),
         }
@@ -154,25 +159,46 @@ impl Runs {
         self.here.lock().get(&id).cloned()
     }
 
-    /// A new run for a request. The id may be another one's, where a client uses ids of requests twice.
-    async fn place(&self, session: Uuid, request: &[u8]) -> (Uuid, Place) {
-        let id = run_of(session, request);
-        let is_free = match self.kept.hold(id, HOLD).await {
-            Ok(Some(_)) => self.kept.read(&id.to_string()).await.is_ok_and(|events| events.is_empty()),
-            Ok(None) => false,
+    /// Where a new run for a request is. Its id may be another one's, where a client uses ids of requests twice.
+    async fn place(&self, session: Uuid, request: &[u8]) -> (Coming<'_>, Place) {
+        if let Some(coming) = self.comes(run_of(session, request))
+            && let Ok(Some(_)) = self.kept.hold(coming.id, HOLD).await
+            && self.kept.read(&coming.id.to_string()).await.is_ok_and(|events| events.is_empty())
+        {
+            return (coming, Place::Kept);
+        }
+        let coming = self.coming(Uuid::new_v4());
+        match self.kept.hold(coming.id, HOLD).await {
+            Ok(_) => (coming, Place::Kept),
             Err(error) => {
                 tracing::warn!(%error, "a run is known to this process only");
-                return (Uuid::new_v4(), Place::Local);
+                (coming, Place::Local)
             }
-        };
-        if is_free {
-            return (id, Place::Kept);
         }
-        let id = Uuid::new_v4();
-        match self.kept.hold(id, HOLD).await {
-            Ok(_) => (id, Place::Kept),
-            Err(_) => (id, Place::Local),
-        }
+    }
+
+    /// A run is about to be here. `None`: it is, or somebody else is about that.
+    fn comes(&self, id: Uuid) -> Option<Coming<'_>> {
+        let is_new = self.here(id).is_none() && self.coming.lock().insert(id);
+        is_new.then_some(Coming { runs: self, id })
+    }
+
+    /// The same for an id that was just drawn.
+    fn coming(&self, id: Uuid) -> Coming<'_> {
+        self.coming.lock().insert(id);
+        Coming { runs: self, id }
+    }
+}
+
+/// A run that is about to be here, until this is dropped.
+struct Coming<'r> {
+    runs: &'r Runs,
+    id: Uuid,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.runs.coming.lock().remove(&self.id);
     }
 }
 
@@ -190,8 +216,9 @@ impl Hub {
                 return at_once(accepts, result(message.id().unwrap_or_default(), &text));
             }
         };
-        let (id, place) = self.runs.place(on_behalf.session.id, &on_behalf.id).await;
-        let run = self.run_here(id, place, on_behalf, 0);
+        let (coming, place) = self.runs.place(on_behalf.session.id, &on_behalf.id).await;
+        let run = self.run_here(coming.id, place, on_behalf, 0);
+        drop(coming);
         self.runs.counts.began.fetch_add(1, Ordering::Relaxed);
         let (hub, voice) = (Arc::clone(self), Arc::clone(&run.voice));
         let how = How::Begins { params, progress: message.progress_token().map(Into::into) };
@@ -223,10 +250,16 @@ impl Hub {
             on_behalf,
             voice,
             questions: Mutex::default(),
-            pause: self.draining.child_token(),
+            early: Mutex::default(),
+            // What nobody else could go on with is better seen to its end, as far as there is time.
+            pause: match place {
+                Place::Kept if self.runs.kept.is_lasting() => self.draining.child_token(),
+                Place::Kept | Place::Local => CancellationToken::new(),
+            },
             is_wanted_elsewhere: AtomicBool::new(false),
         });
         self.runs.here.lock().insert(id, Arc::clone(&run));
+        self.runs.count.send_modify(|count| *count += 1);
         run
     }
 
@@ -256,7 +289,13 @@ impl Hub {
         }
         let text = String::from_utf8_lossy(answer.text()).into_owned();
         let letter = Letter::Reply { step: step.to_owned(), answer: text };
-        self.runs.kept.post(id, letter).await.ok()?.then_some(())
+        // If nobody works on it, it is this one's now.
+        self.take_over(id).await;
+        match self.runs.here(id) {
+            Some(run) => run.read(letter),
+            None => return self.runs.kept.post(id, letter).await.ok()?.then_some(()),
+        }
+        Some(())
     }
 
     /// A client does not want a request any more that is none of those here.
@@ -276,6 +315,13 @@ impl Hub {
                 session.backend.asides.push(question.text.clone());
             }
         }
+    }
+
+    /// Waits until no run goes on here, but not beyond this time. To be called when the hub was told to drain.
+    pub async fn runs_left(&self, deadline: Instant) {
+        let mut count = self.runs.count.subscribe();
+        // The hub has the sender. What is under way at the end is cut.
+        let _ = timeout_at(deadline, count.wait_for(|count| *count == 0)).await;
     }
 
     /// How many runs came to what.

@@ -39,6 +39,9 @@ pub enum Letter {
 
 /// Where runs are kept.
 pub trait RunStore: RunLog {
+    /// Whether another process, or this one after it was started again, can go on with what is here.
+    fn is_lasting(&self) -> bool;
+
     /// The runs that are not over.
     fn open(&self) -> Logging<'_, Vec<Uuid>>;
 

@@ -15,7 +15,7 @@ use super::super::Hub;
 use super::super::ask::result;
 use super::super::own::Came;
 use super::host::HubHost;
-use super::{HOLD, Place, Run, answer};
+use super::{HOLD, Place, Run, answer, host};
 use crate::workflow::exec::{Engine, Settings, WorkflowError};
 use crate::workflow::log::{Caller, LogError};
 use crate::workflow::plan::Plan;
@@ -99,6 +99,7 @@ impl Hub {
     /// A run does not go on here any more.
     async fn leave(&self, run: &Run, ended: &Result<Data, WorkflowError>) {
         self.runs.here.lock().remove(&run.id);
+        self.runs.count.send_modify(|count| *count -= 1);
         let counts = &self.runs.counts;
         match ended {
             Ok(_) => counts.completed.fetch_add(1, Ordering::Relaxed),
@@ -142,8 +143,9 @@ impl Run {
             Letter::Listens => self.is_wanted_elsewhere.store(true, Ordering::Relaxed),
             Letter::Reply { step, answer } => {
                 // What is no message was sealed by nobody here.
-                if let Ok(answer) = Message::parse(Bytes::from(answer)) {
-                    let _ = self.answered(&step, &answer);
+                let Ok(answer) = Message::parse(Bytes::from(answer)) else { return };
+                if self.answered(&step, &answer).is_none() {
+                    self.early.lock().insert(step, host::reply(&answer));
                 }
             }
         }

@@ -104,6 +104,9 @@ impl HubHost {
         if !can_be_asked(&run.on_behalf.session.backend.remembered.lock().initialize) {
             return Err("the client did not say that it can be asked (capability elicitation)".to_owned());
         }
+        if let Some(reply) = run.early.lock().remove(&question.step) {
+            return reply;
+        }
         let own = format!("{}.{}.{:08x}", run.id, question.step, fastrand::u32(..));
         let id = Foreign { backend: "", own: &own }.text();
         let params = json!({"message": question.message, "requestedSchema": question.schema});

@@ -71,11 +71,9 @@ impl Hub {
 
     /// Goes on with a run, if nobody works on it.
     pub(super) async fn take_over(self: &Arc<Self>, id: Uuid) {
-        if !self.runs.taking.lock().insert(id) {
-            return;
+        if let Some(_coming) = self.runs.comes(id) {
+            self.take_over_alone(id).await;
         }
-        self.take_over_alone(id).await;
-        self.runs.taking.lock().remove(&id);
     }
 
     async fn take_over_alone(self: &Arc<Self>, id: Uuid) {

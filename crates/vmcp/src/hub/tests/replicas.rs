@@ -51,6 +51,10 @@ impl RunLog for Way {
 }
 
 impl RunStore for Way {
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     fn open(&self) -> Logging<'_, Vec<Uuid>> {
         self.shared.log.open()
     }

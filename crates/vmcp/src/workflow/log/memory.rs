@@ -97,6 +97,10 @@ impl RunLog for MemoryLog {
 }
 
 impl RunStore for MemoryLog {
+    fn is_lasting(&self) -> bool {
+        false
+    }
+
     fn open(&self) -> Logging<'_, Vec<Uuid>> {
         Box::pin(async move { Ok(self.which(|kept| !kept.is_over())) })
     }
