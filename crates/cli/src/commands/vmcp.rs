@@ -1,5 +1,7 @@
 //! `skep vmcp`: several servers as one.
 
+mod workflow;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,12 +28,20 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
             printer.say(&format!("{} is valid", args.config.display()));
             Ok(Outcome::Done)
         }
+        VmcpCommand::Workflow(args) => workflow::run(args, printer),
     }
 }
 
 fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let session_ttl = Some(args.session_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(SESSION_TTL));
-    let beside = Beside { host: args.host.clone(), port: args.port, session_ttl };
+    let beside = Beside {
+        host: args.host.clone(),
+        port: args.port,
+        session_ttl,
+        session_key_file: args.session_key_file.clone(),
+        trusts_annotations: args.trust_annotations,
+        resend_tools: args.resend_tool.clone(),
+    };
     let around = surroundings::in_the_foreground()?;
     let settings = match (&args.config, &args.group) {
         (Some(config), _) => {

@@ -37,3 +37,4 @@ mod tls;
 mod toolhive;
 mod tools;
 mod vmcp;
+mod workflows;
