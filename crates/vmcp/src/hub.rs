@@ -15,10 +15,12 @@
 mod ask;
 mod discovery;
 mod foreign;
+mod head;
 pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod overdue;
 mod passing;
 mod reference;
 mod relay;
@@ -37,7 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 use mcp::message::Kind;
 use mcp::{Era, Revision, revision};
 use parking_lot::Mutex;
@@ -70,6 +72,11 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a
 pub trait Backend: Send + Sync + fmt::Debug {
     /// Answers one request, on the runtime of the caller.
     fn handle(&self, call: Call) -> Answering<'_>;
+
+    /// How long a client's request may take; `None`: as long as it takes.
+    fn call_within(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What becomes of a list where a backend is not there.
@@ -91,6 +98,8 @@ pub struct HubConfig {
     pub path: String,
     /// How what backends offer becomes one.
     pub aggregation: Aggregation,
+    /// Headers of clients that backends get.
+    pub passed_headers: Vec<HeaderName>,
     pub keys: Arc<KeyRing>,
     pub limits: Limits,
     /// Where sessions are kept beyond this process.
@@ -385,13 +394,21 @@ impl Hub {
     /// anew does not lose at once what it is about to see.
     async fn settled(&self, within: Duration) {
         let mut looks = self.looks.subscribe();
-        let is_settled =
-            || self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire));
         let looking = async {
             // The hub has the sender.
-            while !is_settled() && looks.changed().await.is_ok() {}
+            while !self.all_looked_at() && looks.changed().await.is_ok() {}
         };
         let _ = timeout_at(self.born + within, looking).await;
+    }
+
+    fn all_looked_at(&self) -> bool {
+        self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire))
+    }
+
+    /// Whether each backend was asked once what it has, or has had the time in which it would have said so.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.all_looked_at() || self.born.elapsed() >= self.config.begin_within
     }
 
     /// Makes the next view, and tells clients what is different.

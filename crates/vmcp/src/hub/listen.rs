@@ -161,7 +161,7 @@ impl Hub {
         let opened = session.backend.opened(last.backend)?;
         let own = HeaderValue::from_str(last.own).ok()?;
         let body = self.speaker(session, &member, &opened).listen(Some(&own)).await?;
-        Some(body.changed(Box::new(Relay::new(&member, None))))
+        Some(body.changed(Box::new(Relay::new(&member, None, None))))
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::request::Parts;
 use http::{Response, StatusCode, header};
 use mcp::message::Kind;
 use mcp::request::Body as RequestBody;
@@ -15,13 +14,16 @@ use proxy::session::{Remembered, Session};
 use proxy::streamable::{Accepts, at_once, empty};
 use proxy::{Body, Call, Failure};
 use serde_json::json;
+use tokio::time::timeout_at;
 
 use super::ask::{NoAnswer, is_event_stream, read, result};
 use super::foreign::unwrap;
+use super::head::head_for;
 use super::health::Seen;
+use super::overdue::Timed;
 use super::passing::Passing;
 use super::relay::Relay;
-use super::session::{Held, InFlight, Opened};
+use super::session::{Held, InFlight};
 use super::streamable::Answered;
 use super::{Hub, Member, PartialFailure};
 use crate::aggregate::Kind as Listed;
@@ -146,6 +148,7 @@ impl Hub {
             },
         };
         let in_flight = self.under_way(session, message, &member);
+        let timed = Timed::begin(self, session, &member, message);
         let (head, client, tls) = (call.request.head, call.client, call.tls);
         let mut is_again = false;
         loop {
@@ -157,16 +160,23 @@ impl Hub {
                 }
             };
             let body = RequestBody::Message { message: Box::new(theirs.clone()), era: Era::Legacy };
-            let head = Box::new(head_for(&head, &opened));
+            let head = Box::new(head_for(&head, &opened, &self.config.passed_headers));
             let request = mcp::Request { head, body };
-            let response =
-                member.backend.handle(Call { request, principal: session.principal, client, tls }).await;
+            let answering =
+                member.backend.handle(Call { request, principal: session.principal, client, tls });
+            let response = match &timed {
+                None => answering.await,
+                Some(timed) => match timeout_at(timed.deadline, answering).await {
+                    Ok(response) => response,
+                    Err(_) => return timed.answer(),
+                },
+            };
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 session.backend.lost(&member.name, &opened);
                 continue;
             }
-            return self.deliver(&member, response, message, in_flight).await;
+            return self.deliver(&member, response, message, in_flight, timed).await;
         }
     }
 
@@ -177,6 +187,7 @@ impl Hub {
         mut response: Response<Body>,
         asked: &Message,
         in_flight: InFlight,
+        timed: Option<Timed>,
     ) -> Response<Body> {
         response.headers_mut().remove(&headers::SESSION_ID);
         let class = response.extensions().get::<FailureClass>().map(|class| class.0);
@@ -187,7 +198,9 @@ impl Hub {
             }
             // Its length is another one now.
             response.headers_mut().remove(header::CONTENT_LENGTH);
-            return response.map(|body| body.changed(Box::new(Relay::new(member, Some(in_flight)))));
+            let deadline = timed.as_ref().map(|timed| timed.deadline);
+            let relay = Relay::new(member, Some(in_flight), timed);
+            return response.map(|body| body.changed_until(Box::new(relay), deadline));
         }
         // An error of one backend is one of this request, not of the session: some clients give that up.
         let status = response.status();
@@ -229,7 +242,7 @@ impl Hub {
         }
     }
 
-    async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
+    pub(super) async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
         let (Some(member), Some(opened)) = (self.member(name), session.backend.opened(name)) else { return };
         if let Err(problem) = self.speaker(session, &member, &opened).tell(text, NOTED_WITHIN).await {
             tracing::debug!(backend.id = name, error = %problem, "was not told");
@@ -273,19 +286,6 @@ impl Hub {
         });
         join_all(told).await;
     }
-}
-
-/// A client's head as a backend gets it.
-fn head_for(head: &Parts, opened: &Opened) -> Parts {
-    let mut head = head.clone();
-    for name in [headers::METHOD, headers::NAME, headers::SESSION_ID, header::CONTENT_LENGTH] {
-        head.headers.remove(name);
-    }
-    if let Some(token) = &opened.token {
-        head.headers.insert(headers::SESSION_ID, token.clone());
-    }
-    head.headers.insert(headers::PROTOCOL_VERSION, opened.version.clone());
-    head
 }
 
 fn is_unknown_session(response: &Response<Body>) -> bool {

@@ -32,6 +32,7 @@ fn config() -> HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
         aggregation: Aggregation::default(),
+        passed_headers: Vec::new(),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
