@@ -168,7 +168,9 @@ fn listing<'a>(tools: impl Iterator<Item = &'a Tool>, more: usize) -> Members {
     let mut text = String::with_capacity(16 * 1024);
     text.push_str(r#""tools":["#);
     let named = tools.map(|tool| (tool.name.to_owned(), tool));
-    for (place, (name, tool)) in named.chain((1..=more).map(|number| (format!("more_{number}"), &MORE))).enumerate() {
+    for (place, (name, tool)) in
+        named.chain((1..=more).map(|number| (format!("more_{number}"), &MORE))).enumerate()
+    {
         let Tool { description, schema, annotations, .. } = tool;
         let description = quoted(description);
         let separator = if place == 0 { "" } else { "," };

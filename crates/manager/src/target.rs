@@ -9,6 +9,7 @@ use proxy::bridge::Mode;
 use vmcp::config::Aggregation;
 use vmcp::hub::PartialFailure;
 use vmcp::hub::health::HealthPolicy;
+use vmcp::workflow::Workflows;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
@@ -51,6 +52,8 @@ pub struct Virtual {
     pub aggregation: Aggregation,
     /// Headers of clients that they get.
     pub passed_headers: Vec<HeaderName>,
+    /// Tools made of others.
+    pub workflows: Workflows,
     pub health: HealthPolicy,
     pub partial: PartialFailure,
     pub probe_every: Duration,

@@ -333,6 +333,8 @@ impl Making<'_> {
             path: self.paths.mcp.clone(),
             aggregation: target.aggregation.clone(),
             passed_headers: target.passed_headers.clone(),
+            workflows: target.workflows.clone(),
+            resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
             store,
