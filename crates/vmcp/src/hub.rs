@@ -14,11 +14,15 @@
 
 mod ask;
 mod discovery;
+mod era;
 mod foreign;
 pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod modern;
+mod object;
+mod open_questions;
 mod passing;
 mod reference;
 mod relay;
@@ -33,15 +37,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::{Response, StatusCode};
+use http::Response;
+use mcp::Era;
 use mcp::message::Kind;
-use mcp::{Era, Revision, revision};
 use parking_lot::Mutex;
-use proxy::failure::refused;
 use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
 use proxy::{Body, Call, Failure};
@@ -51,7 +54,11 @@ use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use era::Eras;
 use health::{Health, HealthPolicy, Seen, Status};
+use modern::freshness::Freshness;
+use modern::seats::Seats;
+use modern::waiting::Waiting;
 use session::Held;
 
 use crate::aggregate::{Kind as Listed, Listing, Offer, View};
@@ -111,6 +118,9 @@ pub(crate) struct Member {
     pub(crate) backend: Arc<dyn Backend>,
     health: Mutex<Health>,
     listing: ArcSwapOption<Listing>,
+    eras: Eras,
+    /// How long what it has listed is good for, if it says so.
+    freshness: Mutex<Option<Freshness>>,
     /// Whether it was asked what it has, whatever came of that.
     was_looked_at: AtomicBool,
     /// Somebody has heard that its lists have changed.
@@ -132,6 +142,8 @@ impl Member {
             backend,
             health: Mutex::new(Health::new(policy)),
             listing: ArcSwapOption::empty(),
+            eras: Eras::default(),
+            freshness: Mutex::default(),
             was_looked_at: AtomicBool::new(false),
             looks_again: Notify::new(),
             gone: CancellationToken::new(),
@@ -142,6 +154,7 @@ impl Member {
     fn takes_over(&self, before: &Self) {
         *self.health.lock() = *before.health.lock();
         self.listing.store(before.listing.load_full());
+        self.eras.takes_over(&before.eras);
         self.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
     }
 
@@ -195,6 +208,10 @@ pub struct Hub {
     draining: CancellationToken,
     /// Sessions that the store does not have as they are.
     unsaved: Mutex<HashSet<Uuid>>,
+    /// Numbers what the hub asks in others' stead.
+    numbers: AtomicU64,
+    seats: Seats,
+    waiting: Waiting,
 }
 
 impl fmt::Debug for Hub {
@@ -220,6 +237,9 @@ impl Hub {
             tasks,
             draining: CancellationToken::new(),
             unsaved: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            seats: Seats::default(),
+            waiting: Waiting::default(),
         })
     }
 
@@ -265,7 +285,7 @@ impl Hub {
         } else {
             match call.request.era() {
                 Era::Legacy => self.streamable(call).await,
-                Era::Modern => Ok(only_legacy(&call)),
+                Era::Modern => self.modern(call).await,
             }
         };
         answered.unwrap_or_else(|failure| {
@@ -349,6 +369,10 @@ impl Hub {
             session.backend.all_opened().into_iter().map(|(name, _)| name.to_string()).collect();
         names.sort_unstable();
         self.table.view(session, names.join(", "), 0)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     fn member(&self, name: &str) -> Option<Arc<Member>> {
@@ -439,12 +463,4 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Cha
             change
         }
     }
-}
-
-fn only_legacy(call: &Call) -> Response<Body> {
-    let message = call.request.message();
-    let requested = message.and_then(|message| message.meta_version()).unwrap_or_default();
-    let supported: Vec<_> = Revision::ALL.into_iter().filter(|one| one.era() == Era::Legacy).collect();
-    let reply = revision::unsupported(&requested, &supported);
-    refused(StatusCode::BAD_REQUEST, "unsupported_version", &reply, call.request.id())
 }
