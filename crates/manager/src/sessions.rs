@@ -15,6 +15,9 @@ use store::{Found, Records, Stored};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+/// What keys in a Redis begin with where nothing else is said.
+const KEYS: &str = "skep";
+
 /// A place for session records.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreSource {
@@ -25,7 +28,11 @@ pub enum StoreSource {
     /// A file of our own in this folder, one per name; memory where another process has it.
     Own(PathBuf),
     /// A Redis or Valkey that replicas share.
-    Redis(String),
+    Redis {
+        url: String,
+        /// What its keys begin with.
+        prefix: String,
+    },
 }
 
 /// The URL of a Redis may hold a password.
@@ -35,7 +42,7 @@ impl fmt::Debug for StoreSource {
             Self::Memory => f.write_str("Memory"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Own(folder) => f.debug_tuple("Own").field(folder).finish(),
-            Self::Redis(_) => f.write_str("Redis(…)"),
+            Self::Redis { prefix, .. } => write!(f, "Redis(…, {prefix:?})"),
         }
     }
 }
@@ -54,8 +61,8 @@ impl StoreSource {
         }
         if text.starts_with("redis") {
             // Whether it can be used at all is known now, whether it is there is not.
-            RedisRecords::open(text, "skep")?;
-            return Ok(Self::Redis(text.to_owned()));
+            RedisRecords::open(text, KEYS)?;
+            return Ok(Self::Redis { url: text.to_owned(), prefix: KEYS.to_owned() });
         }
         let scheme = text.split_once("://").map_or(text, |(scheme, _)| scheme);
         Err(OpenError::NotAStore { url: scheme.to_owned() })
@@ -71,7 +78,7 @@ impl StoreSource {
         keys: &Arc<KeyRing>,
         keep: Duration,
     ) -> Result<Arc<dyn SessionStore>, OpenError> {
-        let shared = matches!(self, Self::Redis(_));
+        let shared = matches!(self, Self::Redis { .. });
         let records: Arc<dyn Records> = match self {
             Self::Memory => return Ok(Arc::new(MemoryStore::default())),
             Self::File(path) => Arc::new(DiskRecords::open(path)?),
@@ -83,7 +90,7 @@ impl StoreSource {
                     return Ok(Arc::new(MemoryStore::default()));
                 }
             },
-            Self::Redis(url) => Arc::new(RedisRecords::open(url, &format!("skep:{name}"))?),
+            Self::Redis { url, prefix } => Arc::new(RedisRecords::open(url, &format!("{prefix}:{name}"))?),
         };
         Ok(Arc::new(SealedStore { records, keys: Arc::clone(keys), keep, holder: Uuid::new_v4(), shared }))
     }
@@ -183,14 +190,14 @@ mod tests {
     #[test]
     fn a_password_does_not_print() {
         let source = StoreSource::parse("redis://me:hunter2@127.0.0.1:6379/1").unwrap();
-        assert_eq!(format!("{source:?}"), "Redis(…)");
+        assert_eq!(format!("{source:?}"), r#"Redis(…, "skep")"#);
     }
 
     #[test]
     fn places_are_named_as_people_would() {
         assert_eq!(StoreSource::parse("memory").unwrap(), StoreSource::Memory);
         assert_eq!(StoreSource::parse("file:/a/b").unwrap(), StoreSource::File("/a/b".into()));
-        assert!(matches!(StoreSource::parse("redis://127.0.0.1:6379/1"), Ok(StoreSource::Redis(_))));
+        assert!(matches!(StoreSource::parse("redis://127.0.0.1:6379/1"), Ok(StoreSource::Redis { .. })));
         for wrong in ["", "disk", "file:", "http://user:secret@host", "redis:/host", "redis-sentinel://h:1"] {
             let error = StoreSource::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("redis://HOST:PORT") && !error.contains("secret"), "{error}");

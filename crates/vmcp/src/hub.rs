@@ -13,9 +13,11 @@
 //! Deliberately absent: connections, processes and policies.
 
 mod ask;
+mod calling;
 mod discovery;
 mod era;
 mod foreign;
+mod head;
 pub mod health;
 mod kept;
 mod listen;
@@ -23,14 +25,18 @@ mod listing;
 mod modern;
 mod object;
 mod open_questions;
+mod overdue;
+mod own;
 mod passing;
 mod reference;
 mod relay;
 mod requests;
+mod runs;
 mod session;
 mod streamable;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -41,13 +47,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::Response;
+use http::{HeaderName, Response};
 use mcp::Era;
 use mcp::message::Kind;
 use parking_lot::Mutex;
 use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
-use proxy::{Body, Call, Failure};
+use proxy::{Body, Call, Failure, ResendPolicy};
 use telemetry::Tasks;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, interval, timeout_at};
@@ -59,10 +65,12 @@ use health::{Health, HealthPolicy, Seen, Status};
 use modern::freshness::Freshness;
 use modern::seats::Seats;
 use modern::waiting::Waiting;
+use runs::Runs;
 use session::Held;
 
 use crate::aggregate::{Kind as Listed, Listing, Offer, View};
 use crate::config::Aggregation;
+use crate::workflow::Workflows;
 
 /// How often idle sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -77,6 +85,11 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a
 pub trait Backend: Send + Sync + fmt::Debug {
     /// Answers one request, on the runtime of the caller.
     fn handle(&self, call: Call) -> Answering<'_>;
+
+    /// How long a client's request may take; `None`: as long as it takes.
+    fn call_within(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What becomes of a list where a backend is not there.
@@ -98,6 +111,12 @@ pub struct HubConfig {
     pub path: String,
     /// How what backends offer becomes one.
     pub aggregation: Aggregation,
+    /// Headers of clients that backends get.
+    pub passed_headers: Vec<HeaderName>,
+    /// Tools made of others.
+    pub workflows: Workflows,
+    /// What may be done again although it may have been done.
+    pub resend: Arc<ResendPolicy>,
     pub keys: Arc<KeyRing>,
     pub limits: Limits,
     /// Where sessions are kept beyond this process.
@@ -212,6 +231,7 @@ pub struct Hub {
     numbers: AtomicU64,
     seats: Seats,
     waiting: Waiting,
+    runs: Runs,
 }
 
 impl fmt::Debug for Hub {
@@ -240,6 +260,7 @@ impl Hub {
             numbers: AtomicU64::new(1),
             seats: Seats::default(),
             waiting: Waiting::default(),
+            runs: Runs::new(),
         })
     }
 
@@ -409,20 +430,30 @@ impl Hub {
     /// anew does not lose at once what it is about to see.
     async fn settled(&self, within: Duration) {
         let mut looks = self.looks.subscribe();
-        let is_settled =
-            || self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire));
         let looking = async {
             // The hub has the sender.
-            while !is_settled() && looks.changed().await.is_ok() {}
+            while !self.all_looked_at() && looks.changed().await.is_ok() {}
         };
         let _ = timeout_at(self.born + within, looking).await;
+    }
+
+    fn all_looked_at(&self) -> bool {
+        self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire))
+    }
+
+    /// Whether each backend was asked once what it has, or has had the time in which it would have said so.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.all_looked_at() || self.born.elapsed() >= self.config.begin_within
     }
 
     /// Makes the next view, and tells clients what is different.
     fn refresh(&self) {
         let _changing = self.changing.lock();
         let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
-        let (view, before) = (View::new(&offers, &self.config.aggregation, &[]), self.view.load_full());
+        let composites = self.config.workflows.composites();
+        let (view, before) =
+            (View::new(&offers, &self.config.aggregation, composites), self.view.load_full());
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
         let tools = differs(Listed::Tools);
         let prompts = differs(Listed::Prompts);

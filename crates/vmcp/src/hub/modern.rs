@@ -48,7 +48,7 @@ impl Hub {
             return Err(Failure::MethodNotAllowed { method: head.method.clone(), allow: "POST" });
         };
         match message.kind() {
-            Kind::Request => self.modern_request(call, &message).await,
+            Kind::Request => self.modern_request(&call, &message).await,
             // Whoever has cancelled has closed the stream, and there is nothing else to be noticed of.
             Kind::Notification => Ok(empty(StatusCode::ACCEPTED)),
             Kind::Result | Kind::Error => {
@@ -57,14 +57,12 @@ impl Hub {
         }
     }
 
-    async fn modern_request(self: &Arc<Self>, call: Call, message: &Message) -> Answered {
+    async fn modern_request(self: &Arc<Self>, call: &Call, message: &Message) -> Answered {
         let accepts = Accepts::read(&call.request.head.headers);
         if !accepts.json && !accepts.events {
             return Ok(not_acceptable("application/json or text/event-stream", message.id()));
         }
-        let Call { request, principal, client, tls } = call;
-        let (head, message) = (request.head, message.clone());
-        let asked = Asked { head, message, accepts, principal, client, tls };
+        let asked = Asked::new(self, call, message.clone(), accepts);
         let message = &asked.message;
         let listed = match message.method() {
             Method::ServerDiscover => return Ok(self.discovered(message, accepts)),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::request::Parts;
 use http::{Response, StatusCode, header};
 use mcp::message::Kind;
 use mcp::request::Body as RequestBody;
@@ -15,16 +14,19 @@ use proxy::session::{Remembered, Session};
 use proxy::streamable::{Accepts, at_once, empty};
 use proxy::{Body, Call, Failure};
 use serde_json::json;
+use tokio::time::timeout_at;
 
 use super::ask::{NoAnswer, is_event_stream, read, result};
 use super::era::refuses_legacy;
 use super::foreign::unwrap;
+use super::head::head_for;
 use super::health::Seen;
 use super::modern::of_session::Bridged;
 use super::modern::passing::Asked;
-use super::passing::Passing;
+use super::overdue::Timed;
+use super::passing::{Answers, Passing};
 use super::relay::Relay;
-use super::session::{Held, InFlight, Opened};
+use super::session::{Held, InFlight};
 use super::streamable::Answered;
 use super::{Hub, Member, PartialFailure};
 use crate::aggregate::Kind as Listed;
@@ -87,17 +89,18 @@ impl Hub {
                 self.tell_level(session, message).await;
                 return own(b"{}");
             }
-            _ => self.whose(message),
+            _ => self.answers(message),
         };
         let passing = match passing {
             Err(_) => {
                 self.settled(KNOWS_WITHIN).await;
-                self.whose(message)
+                self.answers(message)
             }
             known => known,
         };
         let passing = match passing {
-            Ok(passing) => passing,
+            Ok(Answers::Backend(passing)) => passing,
+            Ok(Answers::Hub(tool)) => return Ok(self.answer_own(tool, session, message, accepts).await),
             Err(reply) => return Ok(refused(StatusCode::OK, "not_found", &reply, message.id())),
         };
         let answer = self.pass(session, call, message, accepts, passing).await;
@@ -164,7 +167,8 @@ impl Hub {
             },
         };
         let mut in_flight = self.under_way(session, message, &member);
-        let (head, client, tls) = (call.request.head, call.client, call.tls);
+        let timed = Timed::begin(self, session, &member, message);
+        let (client, tls) = (call.client, call.tls);
         let mut is_again = false;
         loop {
             let opened = match self.opened(session, &member).await {
@@ -179,9 +183,7 @@ impl Hub {
                     // Listening is the hub's own affair.
                     return at_once(accepts, result(message.id().unwrap_or_default(), b"{}"));
                 }
-                let principal = session.principal;
-                let asked =
-                    Asked { head: head.clone(), message: message.clone(), accepts, principal, client, tls };
+                let asked = Asked::new(self, &call, message.clone(), accepts);
                 match self.bridge(session, &member, asked, theirs.clone(), in_flight).await {
                     Bridged::OtherEra if !is_again => {
                         is_again = true;
@@ -194,10 +196,17 @@ impl Hub {
                 }
             }
             let body = RequestBody::Message { message: Box::new(theirs.clone()), era: Era::Legacy };
-            let head = Box::new(head_for(&head, &opened));
+            let head = Box::new(head_for(&call.request.head, &opened, &self.config.passed_headers));
             let request = mcp::Request { head, body };
-            let response =
-                member.backend.handle(Call { request, principal: session.principal, client, tls }).await;
+            let answering =
+                member.backend.handle(Call { request, principal: session.principal, client, tls });
+            let response = match &timed {
+                None => answering.await,
+                Some(timed) => match timeout_at(timed.deadline, answering).await {
+                    Ok(response) => response,
+                    Err(_) => return timed.answer(),
+                },
+            };
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 session.backend.lost(&member.name, &opened);
@@ -213,7 +222,7 @@ impl Hub {
                 }
                 Err(response) => response,
             };
-            return self.deliver(&member, response, message, in_flight).await;
+            return self.deliver(&member, response, message, in_flight, timed).await;
         }
     }
 
@@ -224,6 +233,7 @@ impl Hub {
         mut response: Response<Body>,
         asked: &Message,
         in_flight: InFlight,
+        timed: Option<Timed>,
     ) -> Response<Body> {
         response.headers_mut().remove(&headers::SESSION_ID);
         let class = response.extensions().get::<FailureClass>().map(|class| class.0);
@@ -234,7 +244,9 @@ impl Hub {
             }
             // Its length is another one now.
             response.headers_mut().remove(header::CONTENT_LENGTH);
-            return response.map(|body| body.changed(Box::new(Relay::new(member, Some(in_flight)))));
+            let deadline = timed.as_ref().map(|timed| timed.deadline);
+            let relay = Relay::new(member, Some(in_flight), timed);
+            return response.map(|body| body.changed_until(Box::new(relay), deadline));
         }
         // An error of one backend is one of this request, not of the session: some clients give that up.
         let status = response.status();
@@ -250,6 +262,16 @@ impl Hub {
         answer
     }
 
+    /// What one of the hub's own sessions has to say, as a client would.
+    pub(super) async fn hear_client(self: &Arc<Self>, session: &Arc<Session<Held>>, message: &Message) {
+        match message.kind() {
+            Kind::Notification => self.notice(session, message).await,
+            // An answer to what nobody asks any more comes too late.
+            Kind::Result | Kind::Error => drop(self.answer_of_client(session, message).await),
+            Kind::Request => {}
+        }
+    }
+
     /// What a client says to whom it concerns.
     async fn notice(self: &Arc<Self>, session: &Arc<Session<Held>>, message: &Message) {
         match message.method() {
@@ -258,6 +280,9 @@ impl Hub {
             Method::Cancelled => {
                 let id = message.cancelled_id().unwrap_or_default();
                 session.backend.cancel(id);
+                if let Some(cancel) = session.backend.own.lock().get(id) {
+                    cancel.cancel();
+                }
                 if let Some(backend) = session.backend.who_has(id) {
                     self.tell_one(session, &backend, message.text().clone()).await;
                 }
@@ -277,7 +302,7 @@ impl Hub {
         }
     }
 
-    async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
+    pub(super) async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
         let (Some(member), Some(opened)) = (self.member(name), session.backend.opened(name)) else { return };
         if opened.is_modern() {
             return;
@@ -291,6 +316,10 @@ impl Hub {
     async fn answer_of_client(&self, session: &Session<Held>, message: &Message) -> Answered {
         let unasked = || Failure::BadRequest { what: "a response answers no request here".to_owned() };
         let (name, id) = message.id().and_then(unwrap).ok_or_else(unasked)?;
+        if name.is_empty() {
+            self.answer_to_run(session, &id, message).ok_or_else(unasked)?;
+            return Ok(empty(StatusCode::ACCEPTED));
+        }
         let member = self.member(&name).ok_or_else(unasked)?;
         let opened = session.backend.opened(&name).ok_or_else(unasked)?;
         if opened.is_modern() {
@@ -331,19 +360,7 @@ impl Hub {
     }
 }
 
-/// A client's head as a backend gets it.
-fn head_for(head: &Parts, opened: &Opened) -> Parts {
-    let mut head = head.clone();
-    for name in [headers::METHOD, headers::NAME, headers::SESSION_ID, header::CONTENT_LENGTH] {
-        head.headers.remove(name);
-    }
-    if let Some(token) = &opened.token {
-        head.headers.insert(headers::SESSION_ID, token.clone());
-    }
-    head.headers.insert(headers::PROTOCOL_VERSION, opened.version.clone());
-    head
-}
-
+/// Whether an answer says that the backend does not know its session.
 pub(super) fn is_unknown_session(response: &Response<Body>) -> bool {
     response.extensions().get::<FailureClass>() == Some(&FailureClass("unknown_session"))
         || response.status() == StatusCode::NOT_FOUND
@@ -371,7 +388,7 @@ pub(super) fn is_down(class: Option<&str>, status: StatusCode) -> bool {
     }
 }
 
-fn refuse(message: &Message, code: ErrorCode, text: &str) -> Response<Body> {
+pub(super) fn refuse(message: &Message, code: ErrorCode, text: &str) -> Response<Body> {
     refused(StatusCode::OK, "bad_request", &ErrorReply::new(code, text), message.id())
 }
 

@@ -23,6 +23,7 @@ use super::era::{Found, doubts_legacy};
 use super::listen::Stream;
 use super::listing::Greeting;
 use super::open_questions::OpenQuestions;
+use super::voice::Asides;
 use super::{Hub, Member};
 
 /// What the client of a session is backed by.
@@ -45,6 +46,10 @@ pub(super) struct Held {
     pub(super) questions: OpenQuestions,
     /// Of the hub itself, for clients without sessions: nobody else knows it.
     pub(super) is_own: bool,
+    /// What the hub itself says on the stream.
+    pub(super) asides: Asides,
+    /// The client's requests that the hub itself answers, and what gives each of them up.
+    pub(super) own: Mutex<HashMap<Box<[u8]>, CancellationToken>>,
 }
 
 /// The place of one backend's session.
@@ -120,6 +125,8 @@ impl Held {
             subscribed: watch::channel(0).0,
             questions: OpenQuestions::default(),
             is_own: false,
+            asides: Asides::default(),
+            own: Mutex::default(),
         };
         // There is nothing yet that it could replace.
         drop(held.join(parts));
@@ -188,6 +195,11 @@ impl Held {
         if let Some(under_way) = self.in_flight.lock().get(id) {
             under_way.cancelled.cancel();
         }
+    }
+
+    /// Whether a client reads the GET stream.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.stream.lock().is_attached()
     }
 
     pub(super) fn close_stream(&self) {

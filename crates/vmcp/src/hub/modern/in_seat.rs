@@ -17,16 +17,17 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::ask::{NoAnswer, Speaker};
+use super::super::ask::{NoAnswer, result};
 use super::super::era::refuses_legacy;
 use super::super::health::Seen;
 use super::super::object::{Object, quoted};
+use super::super::own::OwnTool;
 use super::super::requests::{LEVELS, is_down, is_unknown_session, unavailable};
 use super::super::session::Opened;
 use super::super::{Hub, Member};
 use super::envelope::{answer_for_modern, answer_text, for_legacy, request_text, with_server};
 use super::of_session::ANSWERED_WITHIN;
-use super::passing::{Asked, Outcome};
+use super::passing::{Asked, Outcome, in_time, late};
 use super::questions::{Question, lacking, missing};
 use super::reading::Reading;
 use super::said::{Heard, QUEUE, Said};
@@ -51,28 +52,45 @@ impl Hub {
         asked: &Asked,
         theirs: &Message,
     ) -> Outcome {
-        if let Err(reply) = self.check_repeated(&asked.message, &asked.head.headers) {
+        if let Err(reply) = self.check_repeated(&asked.message, &asked.repeated) {
             return Outcome::Answered(refuse(&asked.message, "header_mismatch", reply));
         }
         let seat = match self.seat(asked, member).await {
             Ok(seat) => seat,
             Err(failure) => return Outcome::Answered(failure.answer(asked.message.id())),
         };
-        let number = self.next_number();
-        let Some(theirs) = for_legacy(theirs, number).and_then(|text| Message::parse(text).ok()) else {
-            return Outcome::Answered(unavailable(member, &asked.message, "it cannot be asked that"));
-        };
-        let (line, said) = mpsc::channel(QUEUE);
-        let (hub, member, served) = (Arc::clone(self), Arc::clone(member), member);
-        let call = InSeat { hub, member, seat, number, theirs, asked: asked.clone(), open: Vec::new() };
-        self.tasks.spawn("a call in a session of the hub", call.run(line));
-        match self.hear(asked.accepts, said).await {
+        let heard = self.run_in(seat, Behind::Backend(Arc::clone(member)), asked, theirs).await;
+        match heard {
             Heard::Answer(response) => Outcome::Answered(response),
             Heard::OtherEra => {
-                Outcome::OtherEra(unavailable(served, &asked.message, "it wants no session any more"))
+                Outcome::OtherEra(unavailable(member, &asked.message, "it wants no session any more"))
             }
             Heard::Nothing => Outcome::Answered(ended(asked)),
         }
+    }
+
+    /// Has a tool of the hub's own answer a client without a session: it works in one.
+    pub(super) async fn ask_own(self: &Arc<Self>, tool: OwnTool, asked: &Asked) -> Response {
+        let seat = match self.seat_alone(asked).await {
+            Ok(seat) => seat,
+            Err(failure) => return failure.answer(asked.message.id()),
+        };
+        match self.run_in(seat, Behind::Hub(tool), asked, &asked.message).await {
+            Heard::Answer(response) => response,
+            Heard::OtherEra | Heard::Nothing => ended(asked),
+        }
+    }
+
+    async fn run_in(self: &Arc<Self>, seat: Seat, behind: Behind, asked: &Asked, theirs: &Message) -> Heard {
+        let number = self.next_number();
+        let Some(theirs) = for_legacy(theirs, number).and_then(|text| Message::parse(text).ok()) else {
+            return Heard::Nothing;
+        };
+        let (line, said) = mpsc::channel(QUEUE);
+        let hub = Arc::clone(self);
+        let call = InSeat { hub, behind, seat, number, theirs, asked: asked.clone(), open: Vec::new() };
+        self.tasks.spawn("a call in a session of the hub", call.run(line));
+        self.hear(asked.accepts, said).await
     }
 
     /// The client of a call that waits is back.
@@ -102,13 +120,20 @@ struct Open {
     id: Bytes,
 }
 
+/// Who answers.
+#[derive(Clone, Debug)]
+enum Behind {
+    Backend(Arc<Member>),
+    Hub(OwnTool),
+}
+
 /// The task.
 #[derive(Debug)]
 struct InSeat {
     hub: Arc<Hub>,
-    member: Arc<Member>,
+    behind: Behind,
     seat: Seat,
-    /// Its id with the backend, and its progress token there.
+    /// Its id there, and its progress token.
     number: u64,
     theirs: Message,
     /// The client's request of this round.
@@ -130,38 +155,62 @@ enum Stop {
 impl InSeat {
     async fn run(mut self, mut line: mpsc::Sender<Said>) {
         let begun = tokio::select! {
-            begun = self.begin() => begun,
-            () = line.closed() => {
-                // It may have been asked already.
-                if let Some(opened) = self.seat.session.backend.opened(&self.member.name) {
-                    self.cancel(&opened).await;
-                }
-                return;
-            }
+            begun = self.in_time(self.begin()) => begun.unwrap_or_else(|| Err(self.late())),
+            // It may have been asked already.
+            () = line.closed() => return self.cancel().await,
         };
-        let (opened, mut reading) = match begun {
-            Ok(begun) => begun,
+        let mut reading = match begun {
+            Ok(reading) => reading,
             Err(last) => {
                 let _ = line.send(last).await;
                 return;
             }
         };
         loop {
+            let deadline = self.deadline();
             let stop = tokio::select! {
-                stop = self.read(&opened, &mut reading, &line) => stop,
-                () = line.closed() => Stop::Gone,
+                stop = in_time(deadline, self.read(&mut reading, &line)) => stop,
+                () = line.closed() => Some(Stop::Gone),
             };
             match stop {
-                Stop::Answer(last) => {
+                None => {
+                    self.give_up().await;
+                    let _ = line.send(self.late()).await;
+                    return;
+                }
+                Some(Stop::Answer(last)) => {
                     let _ = line.send(last).await;
                     return;
                 }
-                Stop::Gone => return self.give_up(&opened).await,
-                Stop::Asked => match self.next_round(&opened, line).await {
+                Some(Stop::Gone) => return self.give_up().await,
+                Some(Stop::Asked) => match self.next_round(line).await {
                     Some(next) => line = next,
-                    None => return self.give_up(&opened).await,
+                    None => return self.give_up().await,
                 },
             }
+        }
+    }
+
+    /// What a client does with its time is not the backend's: each round has as much.
+    fn deadline(&self) -> Option<Instant> {
+        let within = self.member().and_then(|member| member.backend.call_within())?;
+        Some(Instant::now() + within)
+    }
+
+    async fn in_time<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
+        in_time(self.deadline(), doing).await
+    }
+
+    fn member(&self) -> Option<&Arc<Member>> {
+        match &self.behind {
+            Behind::Backend(member) => Some(member),
+            Behind::Hub(_) => None,
+        }
+    }
+
+    fn saw(&self, seen: Seen) {
+        if let Some(member) = self.member() {
+            self.hub.saw(member, seen);
         }
     }
 
@@ -170,48 +219,87 @@ impl InSeat {
         Said::Last { status, text: reply.to_json(self.asked.message.id()) }
     }
 
+    fn late(&self) -> Said {
+        self.saw(Seen::Failure);
+        match self.member() {
+            Some(member) => self.last(&late(member)),
+            None => self.lost("it took too long", "unknown"),
+        }
+    }
+
     fn lost(&self, why: &str, executed: &str) -> Said {
-        let text = format!("backend {} is not available: {why}", self.member.name);
-        let data = json!({"origin": "skep", "class": "backend_unavailable", "backend": &*self.member.name, "executed": executed});
+        let name = self.member().map_or("the hub itself", |member| &member.name);
+        let text = format!("backend {name} is not available: {why}");
+        let data =
+            json!({"origin": "skep", "class": "backend_unavailable", "backend": name, "executed": executed});
         self.last(&ErrorReply::new(ErrorCode::Internal, text).with_data(data))
     }
 
-    fn speaker<'a>(&'a self, opened: &'a Opened) -> Speaker<'a> {
-        self.hub.speaker(&self.seat.session, &self.member, opened)
+    /// Says something to whoever answers that is not answered.
+    async fn tell(&self, text: Bytes) {
+        let session = &self.seat.session;
+        let told = match &self.behind {
+            Behind::Backend(member) => match session.backend.opened(&member.name) {
+                Some(opened) => self.hub.speaker(session, member, &opened).tell(text, NOTED_WITHIN).await,
+                None => Ok(()),
+            },
+            Behind::Hub(_) => {
+                if let Ok(message) = Message::parse(text) {
+                    self.hub.hear_client(session, &message).await;
+                }
+                Ok(())
+            }
+        };
+        if let Err(problem) = told {
+            tracing::debug!(error = %problem, "was not told");
+        }
     }
 
-    /// Sends the request. A session that the backend has lost is begun anew once: the request was not carried out.
-    async fn begin(&self) -> Result<(Arc<Opened>, Reading), Said> {
+    /// Sends the request.
+    async fn begin(&self) -> Result<Reading, Said> {
+        match &self.behind {
+            Behind::Backend(member) => self.begin_at(member).await,
+            Behind::Hub(tool) => {
+                let (session, accepts) = (&self.seat.session, Asked::takes_all());
+                let response = self.hub.answer_own(tool.clone(), session, &self.theirs, accepts).await;
+                Ok(Reading::new(response))
+            }
+        }
+    }
+
+    /// A session that the backend has lost is begun anew once: the request was not carried out.
+    async fn begin_at(&self, member: &Arc<Member>) -> Result<Reading, Said> {
+        let held = &self.seat.session.backend;
         let mut is_again = false;
         loop {
-            let opened = match self.hub.opened(&self.seat.session, &self.member).await {
+            let opened = match self.hub.opened(&self.seat.session, member).await {
                 Ok(opened) => opened,
                 Err(problem) => {
-                    self.hub.saw(&self.member, Seen::Failure);
+                    self.saw(Seen::Failure);
                     return Err(self.lost(&problem.to_string(), "no"));
                 }
             };
             if opened.is_modern() {
                 return Err(Said::OtherEra);
             }
-            self.set_level(&opened).await;
-            let response = self.member.backend.handle(self.call(&opened)).await;
+            self.set_level(member, &opened).await;
+            let response = member.backend.handle(self.call(&opened)).await;
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
-                self.seat.session.backend.lost(&self.member.name, &opened);
+                held.lost(&member.name, &opened);
                 continue;
             }
             let class = response.extensions().get::<FailureClass>().map(|class| class.0);
             let status = response.status();
-            self.hub.saw(&self.member, if is_down(class, status) { Seen::Failure } else { Seen::Call });
+            self.saw(if is_down(class, status) { Seen::Failure } else { Seen::Call });
             let mut reading = Reading::new(response);
             if status.is_success() {
-                return Ok((opened, reading));
+                return Ok(reading);
             }
             return Err(match reading.next().await {
                 Ok(message) if refuses_legacy(&message) => {
-                    self.seat.session.backend.lost(&self.member.name, &opened);
-                    self.member.eras.doubt();
+                    held.lost(&member.name, &opened);
+                    member.eras.doubt();
                     Said::OtherEra
                 }
                 Ok(message) if message.kind() == Kind::Error => self.answer(&message),
@@ -223,9 +311,6 @@ impl InSeat {
     fn call(&self, opened: &Opened) -> Call {
         let mut call = self.asked.call(self.theirs.clone(), Era::Legacy);
         let head = &mut call.request.head.headers;
-        for name in [headers::METHOD, headers::NAME] {
-            head.remove(name);
-        }
         if let Some(token) = &opened.token {
             head.insert(headers::SESSION_ID, token.clone());
         }
@@ -236,7 +321,7 @@ impl InSeat {
     }
 
     /// Has the backend say as much as the request asks for.
-    async fn set_level(&self, opened: &Opened) {
+    async fn set_level(&self, member: &Arc<Member>, opened: &Opened) {
         let Some(level) = self.asked.message.meta_log_level().filter(|_| opened.logs) else { return };
         let place = |level: &str| LEVELS.iter().position(|known| *known == level);
         let Some(wanted) = place(&level) else { return };
@@ -246,7 +331,8 @@ impl InSeat {
         }
         let params = json!({"level": &*level}).to_string();
         let text = request_text(b"\"skep-level\"", "logging/setLevel", Some(params.as_bytes()));
-        if self.speaker(opened).ask(text.clone(), NOTED_WITHIN).await.is_ok()
+        let speaker = self.hub.speaker(&self.seat.session, member, opened);
+        if speaker.ask(text.clone(), NOTED_WITHIN).await.is_ok()
             && let Ok(message) = Message::parse(text)
         {
             self.seat.session.backend.remembered.lock().note(&message);
@@ -254,14 +340,16 @@ impl InSeat {
     }
 
     /// Reads on until there is something that ends the round.
-    async fn read(&mut self, opened: &Opened, reading: &mut Reading, line: &mpsc::Sender<Said>) -> Stop {
+    async fn read(&mut self, reading: &mut Reading, line: &mpsc::Sender<Said>) -> Stop {
         let mut resumed = 0;
         loop {
             let message = match reading.next().await {
                 Ok(message) => message,
-                Err(NoAnswer::CutOff) if reading.last_id.is_some() && resumed < MOST_RESUMED => {
+                Err(NoAnswer::CutOff)
+                    if self.member().is_some() && reading.last_id.is_some() && resumed < MOST_RESUMED =>
+                {
                     resumed += 1;
-                    self.resume(opened, reading).await;
+                    self.resume(reading).await;
                     continue;
                 }
                 Err(problem) => return Stop::Answer(self.lost(&problem.to_string(), "unknown")),
@@ -274,19 +362,22 @@ impl InSeat {
                     }
                 }
                 Kind::Request if message.method() == Method::Ping => {
-                    self.speaker(opened).respond(&message).await;
+                    self.tell(result(message.id().unwrap_or_default(), b"{}")).await;
                 }
-                Kind::Request => return self.question(opened, &message).await,
+                Kind::Request => return self.question(&message).await,
                 Kind::Notification => self.notice(&message, line).await,
             }
         }
     }
 
     /// Goes on with a stream that its backend has ended before the answer.
-    async fn resume(&self, opened: &Opened, reading: &mut Reading) {
+    async fn resume(&self, reading: &mut Reading) {
         sleep(RESUME_AFTER).await;
         let last = reading.last_id.as_deref().and_then(|last| HeaderValue::from_str(last).ok());
-        if let Some(body) = self.speaker(opened).listen(last.as_ref()).await {
+        let Some(member) = self.member() else { return };
+        let Some(opened) = self.seat.session.backend.opened(&member.name) else { return };
+        let speaker = self.hub.speaker(&self.seat.session, member, &opened);
+        if let Some(body) = speaker.listen(last.as_ref()).await {
             let last_id = reading.last_id.take();
             *reading = Reading::stream(body);
             reading.last_id = last_id;
@@ -310,7 +401,8 @@ impl InSeat {
     async fn notice(&mut self, message: &Message, line: &mpsc::Sender<Said>) {
         let text = match message.method() {
             Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
-                return self.member.look_again();
+                self.member().into_iter().for_each(|member| member.look_again());
+                return;
             }
             // It does not want to know any more.
             Method::Cancelled => {
@@ -338,7 +430,7 @@ impl InSeat {
     }
 
     /// The backend asks. Where its client cannot be asked that, the backend is refused, and the call is over.
-    async fn question(&mut self, opened: &Opened, message: &Message) -> Stop {
+    async fn question(&mut self, message: &Message) -> Stop {
         let question = Question {
             key: format!("q{}", self.hub.next_number()),
             method: message.method_name().unwrap_or_default().into_owned(),
@@ -347,8 +439,9 @@ impl InSeat {
         let declared = self.asked.message.meta_capabilities().unwrap_or_default();
         let lacking = lacking(std::slice::from_ref(&question), declared);
         if !lacking.is_empty() {
-            self.speaker(opened).respond(message).await;
-            self.cancel(opened).await;
+            let refusal = ErrorReply::new(ErrorCode::MethodNotFound, "the client cannot be asked that");
+            self.tell(refusal.to_json(message.id())).await;
+            self.cancel().await;
             return Stop::Answer(self.last(&missing(&lacking)));
         }
         let id = message.id().map(Bytes::copy_from_slice).unwrap_or_default();
@@ -357,7 +450,7 @@ impl InSeat {
     }
 
     /// Ends the round with what the backend asks, and waits for the next one. `None`: nobody came back, or could.
-    async fn next_round(&mut self, opened: &Opened, line: mpsc::Sender<Said>) -> Option<mpsc::Sender<Said>> {
+    async fn next_round(&mut self, line: mpsc::Sender<Said>) -> Option<mpsc::Sender<Said>> {
         let mut line = line;
         while !self.open.is_empty() {
             let Some((call, woken)) = self.hub.waiting.park() else {
@@ -372,7 +465,7 @@ impl InSeat {
                 return None;
             }
             drop(line);
-            line = self.come_back(opened, woken).await?;
+            line = self.come_back(woken).await?;
         }
         Some(line)
     }
@@ -392,11 +485,7 @@ impl InSeat {
     }
 
     /// Waits for the client, and tells the backend what it has answered.
-    async fn come_back(
-        &mut self,
-        opened: &Opened,
-        woken: oneshot::Receiver<Round>,
-    ) -> Option<mpsc::Sender<Said>> {
+    async fn come_back(&mut self, woken: oneshot::Receiver<Round>) -> Option<mpsc::Sender<Said>> {
         let round = tokio::select! {
             round = woken => round.ok()?,
             () = sleep_until(Instant::now() + ANSWERED_WITHIN) => return None,
@@ -408,12 +497,7 @@ impl InSeat {
         for open in std::mem::take(&mut self.open) {
             match given.get(&open.question.key) {
                 None => left.push(open),
-                Some(answer) => {
-                    let text = answer_text(&open.id, "result", answer);
-                    if let Err(problem) = self.speaker(opened).tell(text, NOTED_WITHIN).await {
-                        tracing::debug!(backend.id = &*self.member.name, error = %problem, "did not get what it has asked for");
-                    }
-                }
+                Some(answer) => self.tell(answer_text(&open.id, "result", answer)).await,
             }
         }
         self.open = left;
@@ -421,20 +505,18 @@ impl InSeat {
     }
 
     /// Nobody waits for the answer any more.
-    async fn give_up(&mut self, opened: &Opened) {
+    async fn give_up(&mut self) {
         for open in std::mem::take(&mut self.open) {
             let refusal = ErrorReply::new(ErrorCode::Internal, "nobody is there to answer");
-            // It hears next that the whole call is over.
-            let _ = self.speaker(opened).tell(refusal.to_json(Some(&open.id)), NOTED_WITHIN).await;
+            self.tell(refusal.to_json(Some(&open.id))).await;
         }
-        self.cancel(opened).await;
+        self.cancel().await;
     }
 
-    async fn cancel(&self, opened: &Opened) {
+    async fn cancel(&self) {
         let params = json!({"requestId": self.number, "reason": "nobody waits for the answer"});
         let text =
             json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}).to_string();
-        // What goes on all the same is not heard.
-        let _ = self.speaker(opened).tell(text.into(), NOTED_WITHIN).await;
+        self.tell(text.into()).await;
     }
 }

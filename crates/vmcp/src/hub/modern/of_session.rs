@@ -15,7 +15,7 @@ use proxy::failure::FailureClass;
 use proxy::session::Session;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::ask::NoAnswer;
 use super::super::era::{Found, doubts_modern};
@@ -24,10 +24,11 @@ use super::super::health::Seen;
 use super::super::object::Object;
 use super::super::requests::{is_down, not_answered};
 use super::super::session::{Held, InFlight};
+use super::super::voice::Voice;
 use super::super::{Hub, Member};
 use super::Response;
 use super::envelope::{Answers, Introduction, answer_for_legacy, for_modern, request_text};
-use super::passing::Asked;
+use super::passing::{Asked, in_time, late};
 use super::questions::{Question, lacking};
 use super::reading::Reading;
 use super::said::{Heard, QUEUE, Said};
@@ -86,6 +87,45 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// Has a backend of 2026-07-28 answer what the hub itself asks for a client of this session, who hears `voice`
+    /// meanwhile. Whoever drops this has cancelled. Gives a message; `None`: the backend wants a handshake now.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub(in crate::hub) async fn ask_for(
+        self: &Arc<Self>,
+        session: &Arc<Session<Held>>,
+        member: &Arc<Member>,
+        theirs: &Message,
+        voice: &Voice,
+    ) -> Result<Option<Message>, NoAnswer> {
+        let (line, mut said) = mpsc::channel(QUEUE);
+        let rounds = Rounds {
+            hub: Arc::clone(self),
+            session: Arc::clone(session),
+            member: Arc::clone(member),
+            asked: Asked::of_hub(self, theirs.clone(), session.principal),
+            theirs: theirs.clone(),
+            line,
+        };
+        let asking = rounds.run();
+        let mut asking = std::pin::pin!(asking);
+        let last = loop {
+            tokio::select! {
+                last = &mut asking => break last,
+                Some(Said::Notice(text)) = said.recv() => voice.say(&text).await,
+            }
+        };
+        let text = match last {
+            Ok(Said::Notice(text) | Said::Last { text, .. }) => text,
+            Ok(Said::OtherEra) => return Ok(None),
+            Err(reply) => reply.to_json(theirs.id()),
+        };
+        Message::parse(text).map(Some).map_err(|problem| NoAnswer::Unreadable(problem.to_string()))
+    }
+}
+
 /// The task.
 struct Rounds {
     hub: Arc<Hub>,
@@ -111,7 +151,12 @@ impl Rounds {
         let client = self.introduction();
         let mut answers = Answers::default();
         for _ in 0..MAX_ROUNDS {
-            let Some(answer) = self.round(&client, &answers).await? else { return Ok(Said::OtherEra) };
+            let deadline = self.member.backend.call_within().map(|within| Instant::now() + within);
+            let Some(round) = in_time(deadline, self.round(&client, &answers)).await else {
+                self.hub.saw(&self.member, Seen::Failure);
+                return Err(late(&self.member));
+            };
+            let Some(answer) = round? else { return Ok(Said::OtherEra) };
             if answer.result_type().as_deref() != Some("input_required") {
                 let text = answer_for_legacy(&answer, &self.asked.message);
                 let text = text.ok_or_else(|| self.lost("its answer is none", "unknown"))?;

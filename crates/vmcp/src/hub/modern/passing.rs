@@ -1,11 +1,11 @@
 //! A client's request on its way to the backend that has what it names.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use mcp::message::Kind;
 use mcp::param_headers::ParamHeaders;
 use mcp::request::Body as RequestBody;
@@ -14,12 +14,15 @@ use model::PrincipalDigest;
 use proxy::failure::{FailureClass, json_answer};
 use proxy::streamable::Accepts;
 use proxy::{Body, Call};
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::ask::{NoAnswer, is_event_stream, mirror, read};
 use super::super::era::doubts_modern;
+use super::super::head::{head_of, repeated};
 use super::super::health::Seen;
 use super::super::object::Object;
-use super::super::passing::Passing;
+use super::super::passing::{Answers as Answerer, Passing};
 use super::super::requests::{KNOWS_WITHIN, MAX_REFUSAL, is_down, not_answered, unavailable};
 use super::super::{Hub, Member};
 use super::relay::{Dressing, Events, Whole};
@@ -29,7 +32,10 @@ use super::{Response, refuse, status};
 /// A request of a client, with what belongs to its connection.
 #[derive(Clone, Debug)]
 pub(in crate::hub) struct Asked {
+    /// As a backend gets it.
     pub(in crate::hub) head: Box<Parts>,
+    /// Headers that repeat arguments.
+    pub(in crate::hub) repeated: HeaderMap,
     pub(in crate::hub) message: Message,
     pub(in crate::hub) accepts: Accepts,
     pub(in crate::hub) principal: PrincipalDigest,
@@ -38,15 +44,47 @@ pub(in crate::hub) struct Asked {
 }
 
 impl Asked {
+    pub(in crate::hub) fn new(hub: &Hub, call: &Call, message: Message, accepts: Accepts) -> Self {
+        let client = &call.request.head;
+        let head = Box::new(head_of(client, &hub.config.passed_headers));
+        let repeated = repeated(&client.headers);
+        Self {
+            head,
+            repeated,
+            message,
+            accepts,
+            principal: call.principal,
+            client: call.client,
+            tls: call.tls,
+        }
+    }
+
+    /// What the hub takes itself.
+    pub(super) fn takes_all() -> Accepts {
+        let mut head = HeaderMap::new();
+        let accept = HeaderValue::from_static("text/event-stream, application/json");
+        head.insert(header::ACCEPT, accept);
+        Accepts::read(&head)
+    }
+
+    /// What the hub itself asks for a client; questions are heard.
+    pub(super) fn of_hub(hub: &Hub, message: Message, principal: PrincipalDigest) -> Self {
+        let mut head = Request::post(&*hub.config.path).body(()).unwrap_or_default().into_parts().0;
+        let accept = "application/json, text/event-stream";
+        for (name, value) in [(header::ACCEPT, accept), (header::CONTENT_TYPE, "application/json")] {
+            head.headers.insert(name, HeaderValue::from_static(value));
+        }
+        let accepts = Accepts::read(&head.headers);
+        let client = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (head, repeated) = (Box::new(head), HeaderMap::new());
+        Self { head, repeated, message, accepts, principal, client, tls: false }
+    }
+
     /// What a backend is asked in this client's stead.
     pub(super) fn call(&self, theirs: Message, era: Era) -> Call {
         let mut head = self.head.clone();
-        for name in
-            [headers::SESSION_ID, headers::LAST_EVENT_ID, header::CONTENT_LENGTH, header::ACCEPT_ENCODING]
-        {
-            head.headers.remove(name);
-        }
         if era == Era::Modern {
+            head.headers.extend(self.repeated.clone());
             mirror(&mut head.headers, &theirs);
         }
         let body = RequestBody::Message { message: Box::new(theirs), era };
@@ -70,7 +108,8 @@ impl Hub {
             Err(foreign) => return refuse(&asked.message, "invalid_state", foreign.reply()),
         };
         let passing = match self.whose_modern(&asked.message).await {
-            Ok(passing) => passing,
+            Ok(Answerer::Backend(passing)) => passing,
+            Ok(Answerer::Hub(tool)) => return self.ask_own(tool, &asked).await,
             Err(reply) => return refuse(&asked.message, "not_found", reply),
         };
         let own_state = match state {
@@ -118,11 +157,11 @@ impl Hub {
         }
     }
 
-    async fn whose_modern(&self, message: &Message) -> Result<Passing, ErrorReply> {
-        match self.whose(message) {
+    async fn whose_modern(&self, message: &Message) -> Result<Answerer, ErrorReply> {
+        match self.answers(message) {
             Err(_) => {
                 self.settled(KNOWS_WITHIN).await;
-                self.whose(message)
+                self.answers(message)
             }
             known => known,
         }
@@ -159,13 +198,18 @@ impl Hub {
     }
 
     async fn ask_modern(&self, member: &Arc<Member>, asked: &Asked, theirs: Message) -> Outcome {
-        let mut response = member.backend.handle(asked.call(theirs, Era::Modern)).await;
+        let deadline = member.backend.call_within().map(|within| Instant::now() + within);
+        let answering = member.backend.handle(asked.call(theirs, Era::Modern));
+        let Some(mut response) = in_time(deadline, answering).await else {
+            self.saw(member, Seen::Failure);
+            return Outcome::Answered(too_late(member, &asked.message));
+        };
         response.headers_mut().remove(&headers::SESSION_ID);
         let class = response.extensions().get::<FailureClass>().map(|class| class.0);
         let down = is_down(class, response.status());
         self.saw(member, if down { Seen::Failure } else { Seen::Call });
         if response.status().is_success() {
-            return Outcome::Answered(self.dressed(member, asked, response));
+            return Outcome::Answered(self.dressed(member, asked, response, deadline));
         }
         let status_was = response.status();
         let text = read(response.body_mut(), MAX_REFUSAL).await.unwrap_or_default();
@@ -181,7 +225,13 @@ impl Hub {
     }
 
     /// A backend's answer as its client gets it.
-    fn dressed(&self, member: &Arc<Member>, asked: &Asked, mut response: Response) -> Response {
+    fn dressed(
+        &self,
+        member: &Arc<Member>,
+        asked: &Asked,
+        mut response: Response,
+        deadline: Option<Instant>,
+    ) -> Response {
         let dressing = Dressing {
             member: Arc::clone(member),
             keys: Arc::clone(&self.config.keys),
@@ -193,8 +243,8 @@ impl Hub {
         let is_stream = is_event_stream(&response);
         response.map(|body| match body {
             Body::Full(text) if !is_stream => Body::Full(Whole::dress(&dressing, text)),
-            body if is_stream => body.changed(Box::new(Events::new(dressing))),
-            body => body.changed(Box::new(Whole::new(dressing))),
+            body if is_stream => body.changed_until(Box::new(Events::new(dressing)), deadline),
+            body => body.changed_until(Box::new(Whole::new(dressing)), deadline),
         })
     }
 }
@@ -217,6 +267,26 @@ fn theirs(message: &Message, passing: Passing, state: Option<String>) -> Option<
     let method = renamed.method_name()?;
     let text = super::envelope::request_text(renamed.id()?, &method, Some(&params.write()));
     Message::parse(text).ok()
+}
+
+/// What comes in time; `None`: nothing did.
+pub(super) async fn in_time<T>(deadline: Option<Instant>, doing: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(doing.await),
+        Some(deadline) => timeout_at(deadline, doing).await.ok(),
+    }
+}
+
+/// The error of a backend that has taken too long.
+pub(super) fn late(member: &Member) -> ErrorReply {
+    let text = format!("backend {} has not answered in its time", member.name);
+    ErrorReply::new(ErrorCode::Internal, text).with_data(
+        json!({"origin": "skep", "class": "timed_out", "backend": &*member.name, "executed": "unknown"}),
+    )
+}
+
+fn too_late(member: &Member, message: &Message) -> Response {
+    refuse(message, "timed_out", late(member))
 }
 
 fn refused_by(error: &Message, text: Bytes, class: Option<&'static str>) -> Response {

@@ -14,6 +14,7 @@ use proxy::session::KeyRing;
 use super::super::Member;
 use super::super::object::{Object, quoted};
 use super::envelope::{answer_text, with_server};
+use super::passing::late;
 use super::questions::{Question, lacking, missing};
 use super::state::State;
 
@@ -68,6 +69,11 @@ impl Dressing {
         Some(answer_text(id, "result", &with_server(result, &self.server)))
     }
 
+    /// The answer of a backend that has taken too long.
+    fn late(&self) -> Bytes {
+        late(&self.member).to_json(self.asked.id())
+    }
+
     /// A backend asks for nothing but what the client has declared, and with nothing but what may be asked for.
     fn may_ask(&self, result: &Object<'_>) -> Result<(), ErrorReply> {
         let questions = result.get("inputRequests").map(Question::read_all).unwrap_or_default();
@@ -110,6 +116,11 @@ impl Change for Whole {
     fn finish(&mut self) -> Bytes {
         let held = self.held.split().freeze();
         if self.gave_up || held.is_empty() { held } else { Self::dress(&self.dressing, held) }
+    }
+
+    fn cut_short(&mut self) -> Bytes {
+        // Of what is longer a part has been passed on already.
+        if self.gave_up { Bytes::new() } else { self.dressing.late() }
     }
 }
 
@@ -154,5 +165,9 @@ impl Change for Events {
 
     fn finish(&mut self) -> Bytes {
         self.held.split().freeze()
+    }
+
+    fn cut_short(&mut self) -> Bytes {
+        if self.gave_up { Bytes::new() } else { mcp::sse::message_event(None, &self.dressing.late()) }
     }
 }

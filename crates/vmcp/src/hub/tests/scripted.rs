@@ -310,6 +310,14 @@ impl Scripted {
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 response
             }
+            "fails" => {
+                let text = json!([{"type": "text", "text": "it does not work"}]);
+                answer(value, &json!({"content": text, "isError": true}))
+            }
+            "shows" => {
+                let shown = &value["params"]["arguments"];
+                answer(value, &json!({"content": [], "structuredContent": shown}))
+            }
             name => {
                 let text = format!("{}:{name}:{session}", self.name);
                 answer(value, &json!({"content": [{"type": "text", "text": text}]}))
