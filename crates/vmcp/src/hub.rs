@@ -15,12 +15,16 @@
 mod ask;
 mod calling;
 mod discovery;
+mod era;
 mod foreign;
 mod head;
 pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod modern;
+mod object;
+mod open_questions;
 mod overdue;
 mod own;
 mod passing;
@@ -39,15 +43,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::{HeaderName, Response, StatusCode};
+use http::{HeaderName, Response};
+use mcp::Era;
 use mcp::message::Kind;
-use mcp::{Era, Revision, revision};
 use parking_lot::Mutex;
-use proxy::failure::refused;
 use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
 use proxy::{Body, Call, Failure, ResendPolicy};
@@ -57,7 +60,11 @@ use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use era::Eras;
 use health::{Health, HealthPolicy, Seen, Status};
+use modern::freshness::Freshness;
+use modern::seats::Seats;
+use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
 
@@ -130,6 +137,9 @@ pub(crate) struct Member {
     pub(crate) backend: Arc<dyn Backend>,
     health: Mutex<Health>,
     listing: ArcSwapOption<Listing>,
+    eras: Eras,
+    /// How long what it has listed is good for, if it says so.
+    freshness: Mutex<Option<Freshness>>,
     /// Whether it was asked what it has, whatever came of that.
     was_looked_at: AtomicBool,
     /// Somebody has heard that its lists have changed.
@@ -151,6 +161,8 @@ impl Member {
             backend,
             health: Mutex::new(Health::new(policy)),
             listing: ArcSwapOption::empty(),
+            eras: Eras::default(),
+            freshness: Mutex::default(),
             was_looked_at: AtomicBool::new(false),
             looks_again: Notify::new(),
             gone: CancellationToken::new(),
@@ -161,6 +173,7 @@ impl Member {
     fn takes_over(&self, before: &Self) {
         *self.health.lock() = *before.health.lock();
         self.listing.store(before.listing.load_full());
+        self.eras.takes_over(&before.eras);
         self.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
     }
 
@@ -214,6 +227,10 @@ pub struct Hub {
     draining: CancellationToken,
     /// Sessions that the store does not have as they are.
     unsaved: Mutex<HashSet<Uuid>>,
+    /// Numbers what the hub asks in others' stead.
+    numbers: AtomicU64,
+    seats: Seats,
+    waiting: Waiting,
     runs: Runs,
 }
 
@@ -240,6 +257,9 @@ impl Hub {
             tasks,
             draining: CancellationToken::new(),
             unsaved: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            seats: Seats::default(),
+            waiting: Waiting::default(),
             runs: Runs::new(),
         })
     }
@@ -286,7 +306,7 @@ impl Hub {
         } else {
             match call.request.era() {
                 Era::Legacy => self.streamable(call).await,
-                Era::Modern => Ok(only_legacy(&call)),
+                Era::Modern => self.modern(call).await,
             }
         };
         answered.unwrap_or_else(|failure| {
@@ -370,6 +390,10 @@ impl Hub {
             session.backend.all_opened().into_iter().map(|(name, _)| name.to_string()).collect();
         names.sort_unstable();
         self.table.view(session, names.join(", "), 0)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     fn member(&self, name: &str) -> Option<Arc<Member>> {
@@ -470,12 +494,4 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Cha
             change
         }
     }
-}
-
-fn only_legacy(call: &Call) -> Response<Body> {
-    let message = call.request.message();
-    let requested = message.and_then(|message| message.meta_version()).unwrap_or_default();
-    let supported: Vec<_> = Revision::ALL.into_iter().filter(|one| one.era() == Era::Legacy).collect();
-    let reply = revision::unsupported(&requested, &supported);
-    refused(StatusCode::BAD_REQUEST, "unsupported_version", &reply, call.request.id())
 }

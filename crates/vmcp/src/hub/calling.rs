@@ -122,6 +122,23 @@ impl Hub {
                 self.saw(member, Seen::Failure);
                 CallFailure::NotSent(format!("backend {} is not available: {problem}", member.name))
             })?;
+            if opened.is_modern() {
+                match self.ask_for(session, member, asked, caller.voice).await {
+                    Ok(Some(answer)) => return told(member, answer, StatusCode::OK),
+                    Ok(None) if !is_again => {
+                        is_again = true;
+                        session.backend.lost(&member.name, &opened);
+                        continue;
+                    }
+                    Ok(None) => {
+                        return Err(CallFailure::NotSent(format!(
+                            "backend {} serves neither era",
+                            member.name
+                        )));
+                    }
+                    Err(problem) => return Err(unknown(member, &problem)),
+                }
+            }
             let call =
                 self.speaker(session, member, &opened).call(HttpMethod::POST, Some(asked.clone()), None);
             let mut response = member.backend.handle(call).await;

@@ -15,12 +15,28 @@ const TRACE: [HeaderName; 3] = [
     HeaderName::from_static("baggage"),
 ];
 
-/// A client's head as a backend gets it in the session with it. Of a header that is passed through the first value counts.
-pub(super) fn head_for(client: &Parts, opened: &Opened, passed: &[HeaderName]) -> Parts {
+/// A client's head as any backend gets it. Of a header that is passed through the first value counts.
+pub(super) fn head_of(client: &Parts, passed: &[HeaderName]) -> Parts {
     let mut head = Request::new(()).into_parts().0;
     head.method = client.method.clone();
     head.uri = client.uri.clone();
     head.headers = fields(&client.headers, passed);
+    head
+}
+
+/// Arguments that a client of 2026-07-28 repeats in headers: those of this name are the backend's to judge.
+pub(super) fn repeated(client: &HeaderMap) -> HeaderMap {
+    let repeats = |name: &HeaderName| name.as_str().starts_with(headers::PARAM_PREFIX);
+    client
+        .iter()
+        .filter(|(name, _)| repeats(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// A client's head as a backend gets it in the session with it.
+pub(super) fn head_for(client: &Parts, opened: &Opened, passed: &[HeaderName]) -> Parts {
+    let mut head = head_of(client, passed);
     if let Some(token) = &opened.token {
         head.headers.insert(headers::SESSION_ID, token.clone());
     }
