@@ -6,6 +6,7 @@
 
 mod bridge;
 mod load;
+mod many;
 mod memory;
 mod proxy;
 mod report;
@@ -60,6 +61,9 @@ enum Part {
     Proxy,
     Bridge,
     Memory,
+    /// Many servers behind one endpoint
+    Many,
+    /// Compiling and rendering templates
     Templates,
 }
 
@@ -69,6 +73,7 @@ impl std::fmt::Display for Part {
             Self::Proxy => "proxy",
             Self::Bridge => "bridge",
             Self::Memory => "memory",
+            Self::Many => "many",
             Self::Templates => "templates",
         };
         f.write_str(name)
@@ -86,6 +91,8 @@ struct Report {
     bridge: Option<bridge::BridgeReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<memory::MemoryReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    many: Option<many::ManyReport>,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
@@ -117,6 +124,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.only.contains(&Part::Memory) {
         report.memory = Some(runtime.block_on(memory::measure(&binary, &args.sessions))?);
         report::memory(report.memory.as_ref().expect("just measured"), report.binary_bytes);
+    }
+    if args.only.contains(&Part::Many) {
+        report.many = Some(runtime.block_on(many::measure(args, &binary))?);
+        report::many(report.many.as_ref().expect("just measured"));
     }
     let path = build::root().join(&args.json);
     std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")

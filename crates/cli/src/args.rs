@@ -32,7 +32,9 @@ pub(crate) use serve::{
     IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode,
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
-pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs, VmcpWorkflowArgs, VmcpWorkflowCommand};
+pub(crate) use vmcp::{
+    VmcpArgs, VmcpCommand, VmcpInitArgs, VmcpServeArgs, VmcpWorkflowArgs, VmcpWorkflowCommand,
+};
 pub(crate) use workloads::{
     BuildArgs, CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, EventsArgs, ExportArgs, ExportFormat,
     GroupArgs, GroupCommand, ListArgs, ListFormat, LogsArgs, MigrateArgs, RestartArgs, RmArgs, RuntimeArgs,
@@ -223,6 +225,9 @@ pub(crate) struct ExampleArgs {
     /// How long a session may be idle
     #[arg(long, value_parser = duration, default_value = "30m", value_name = "DURATION")]
     pub(crate) session_idle: Duration,
+    /// List so many tools more, to see how many are borne
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub(crate) more_tools: usize,
     /// A file for the lines that the tool `record` adds: what was carried out, whatever becomes of the server
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,

@@ -25,6 +25,8 @@ pub struct ExampleConfig {
     /// Seals `requestState` (2026-07-28). Give all instances of one server the same, and any of them can go on where
     /// another asked; random where there is none.
     pub state_key: Option<[u8; 32]>,
+    /// Lists so many tools more, `more_1` and so on, that take anything: to see how many tools are borne.
+    pub more_tools: usize,
     /// What the tool `record` writes to; without it, it does not.
     pub journal: Option<Arc<Journal>>,
 }
@@ -40,6 +42,7 @@ impl Default for ExampleConfig {
             max_message: 4 << 20,
             allowed_hosts: Vec::new(),
             state_key: None,
+            more_tools: 0,
             journal: None,
         }
     }

@@ -50,7 +50,7 @@ impl Server {
         Arc::new(Self {
             instance,
             sessions: Sessions::new(config.max_sessions),
-            catalog: Catalog::new(),
+            catalog: Catalog::new(config.more_tools),
             notes: Notes::default(),
             tasks: Tasks::default(),
             seal: Seal::new(config.state_key.as_ref()),

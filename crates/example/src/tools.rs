@@ -131,7 +131,7 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(more: usize) -> Self {
         let headers = TOOLS.iter().filter_map(|tool| {
             let headers = ParamHeaders::from_schema(tool.schema.as_bytes());
             let headers = headers.expect("the schemas of the table are well annotated");
@@ -139,8 +139,8 @@ impl Catalog {
         });
         Self {
             headers: headers.collect(),
-            plain: listing(TOOLS.iter()),
-            extended: listing(TOOLS.iter().chain([&EXTRA])),
+            plain: listing(TOOLS.iter(), more),
+            extended: listing(TOOLS.iter().chain([&EXTRA]), more),
         }
     }
 
@@ -161,11 +161,17 @@ impl Catalog {
     }
 }
 
-fn listing<'a>(tools: impl Iterator<Item = &'a Tool>) -> Members {
+/// What is said of one of [`crate::ExampleConfig::more_tools`], of which there may be many.
+const MORE: Tool = Tool { name: "more_", description: "Takes anything; there are more like it", ..EXTRA };
+
+fn listing<'a>(tools: impl Iterator<Item = &'a Tool>, more: usize) -> Members {
     let mut text = String::with_capacity(16 * 1024);
     text.push_str(r#""tools":["#);
-    for (place, tool) in tools.enumerate() {
-        let Tool { name, description, schema, annotations, .. } = tool;
+    let named = tools.map(|tool| (tool.name.to_owned(), tool));
+    for (place, (name, tool)) in
+        named.chain((1..=more).map(|number| (format!("more_{number}"), &MORE))).enumerate()
+    {
+        let Tool { description, schema, annotations, .. } = tool;
         let description = quoted(description);
         let separator = if place == 0 { "" } else { "," };
         text.push_str(&format!(
@@ -189,7 +195,9 @@ pub(crate) fn list(server: &Server) -> Members {
 pub(crate) fn call(call: &Call) -> Result<Work, Outcome> {
     let name = call.message.target().ok_or_else(|| Outcome::invalid_params("params.name is required"))?;
     let extra = call.server.extra_tool.load(Ordering::Relaxed).then_some(&EXTRA);
-    let Some(tool) = TOOLS.iter().chain(extra).find(|tool| tool.name == name) else {
+    let number = name.strip_prefix(MORE.name).and_then(|number| number.parse().ok());
+    let more = number.filter(|number| (1..=call.server.config.more_tools).contains(number)).map(|_| &MORE);
+    let Some(tool) = TOOLS.iter().chain(extra).find(|tool| tool.name == name).or(more) else {
         return Err(Outcome::invalid_params(format!("tool {name:?} is unknown")));
     };
     (tool.run)(call)
@@ -211,14 +219,14 @@ mod tests {
 
     #[test]
     fn the_listing_is_json_with_every_tool_once() {
-        let catalog = Catalog::new();
+        let catalog = Catalog::new(3);
         let listing: Value = serde_json::from_str(&format!("{{{}}}", catalog.extended.0)).unwrap();
         let mut names: Vec<_> =
             listing["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-        assert_eq!(names.len(), TOOLS.len() + 1);
+        assert_eq!(names.len(), TOOLS.len() + 4);
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), TOOLS.len() + 1);
+        assert_eq!(names.len(), TOOLS.len() + 4);
         assert!(
             listing["tools"].as_array().unwrap().iter().all(|tool| tool["inputSchema"]["type"] == "object")
         );

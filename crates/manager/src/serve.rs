@@ -4,7 +4,9 @@
 mod front;
 mod lane;
 mod members;
+mod report;
 mod route;
+mod status;
 
 use std::io;
 use std::net::SocketAddr;

@@ -23,6 +23,9 @@ use crate::runs::SealedRuns;
 /// Runs that are kept where nothing outlives the process.
 const RUNS_IN_MEMORY: usize = 10_000;
 
+/// What keys in a Redis begin with where nothing else is said.
+const KEYS: &str = "skep";
+
 /// A place for session records.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreSource {
@@ -33,7 +36,11 @@ pub enum StoreSource {
     /// A file of our own in this folder, one per name; memory where another process has it.
     Own(PathBuf),
     /// A Redis or Valkey that replicas share.
-    Redis(String),
+    Redis {
+        url: String,
+        /// What its keys begin with.
+        prefix: String,
+    },
 }
 
 /// The URL of a Redis may hold a password.
@@ -43,7 +50,7 @@ impl fmt::Debug for StoreSource {
             Self::Memory => f.write_str("Memory"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Own(folder) => f.debug_tuple("Own").field(folder).finish(),
-            Self::Redis(_) => f.write_str("Redis(…)"),
+            Self::Redis { prefix, .. } => write!(f, "Redis(…, {prefix:?})"),
         }
     }
 }
@@ -62,8 +69,8 @@ impl StoreSource {
         }
         if text.starts_with("redis") {
             // Whether it can be used at all is known now, whether it is there is not.
-            RedisRecords::open(text, "skep")?;
-            return Ok(Self::Redis(text.to_owned()));
+            RedisRecords::open(text, KEYS)?;
+            return Ok(Self::Redis { url: text.to_owned(), prefix: KEYS.to_owned() });
         }
         let scheme = text.split_once("://").map_or(text, |(scheme, _)| scheme);
         Err(OpenError::NotAStore { url: scheme.to_owned() })
@@ -83,7 +90,7 @@ impl StoreSource {
             sessions: Arc::new(MemoryStore::default()),
             runs: Arc::new(SealedRuns::in_memory(MemoryLogs::new(RUNS_IN_MEMORY), keys)),
         };
-        let shared = matches!(self, Self::Redis(_));
+        let shared = matches!(self, Self::Redis { .. });
         let (records, logs): (Arc<dyn Records>, Arc<dyn Logs>) = match self {
             Self::Memory => return Ok(in_memory()),
             Self::File(path) => both(DiskRecords::open(path)?),
@@ -95,7 +102,7 @@ impl StoreSource {
                     return Ok(in_memory());
                 }
             },
-            Self::Redis(url) => both(RedisRecords::open(url, &format!("skep:{name}"))?),
+            Self::Redis { url, prefix } => both(RedisRecords::open(url, &format!("{prefix}:{name}"))?),
         };
         let holder = Uuid::new_v4();
         let sessions = SealedStore { records, keys: Arc::clone(keys), keep, holder, shared };
@@ -210,14 +217,14 @@ mod tests {
     #[test]
     fn a_password_does_not_print() {
         let source = StoreSource::parse("redis://me:hunter2@127.0.0.1:6379/1").unwrap();
-        assert_eq!(format!("{source:?}"), "Redis(…)");
+        assert_eq!(format!("{source:?}"), r#"Redis(…, "skep")"#);
     }
 
     #[test]
     fn places_are_named_as_people_would() {
         assert_eq!(StoreSource::parse("memory").unwrap(), StoreSource::Memory);
         assert_eq!(StoreSource::parse("file:/a/b").unwrap(), StoreSource::File("/a/b".into()));
-        assert!(matches!(StoreSource::parse("redis://127.0.0.1:6379/1"), Ok(StoreSource::Redis(_))));
+        assert!(matches!(StoreSource::parse("redis://127.0.0.1:6379/1"), Ok(StoreSource::Redis { .. })));
         for wrong in ["", "disk", "file:", "http://user:secret@host", "redis:/host", "redis-sentinel://h:1"] {
             let error = StoreSource::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("redis://HOST:PORT") && !error.contains("secret"), "{error}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use model::WorkloadName;
 use proxy::bridge::Mode;
 use vmcp::config::Aggregation;
@@ -50,12 +50,16 @@ pub struct Virtual {
     pub group: Option<Group>,
     /// How what they offer becomes one.
     pub aggregation: Aggregation,
+    /// Headers of clients that they get.
+    pub passed_headers: Vec<HeaderName>,
     /// Tools made of others.
     pub workflows: Workflows,
     pub health: HealthPolicy,
     pub partial: PartialFailure,
     pub probe_every: Duration,
     pub probe_within: Duration,
+    /// How often it is looked at whether what the log says of them still holds.
+    pub report_every: Duration,
 }
 
 /// A server among several.
@@ -63,6 +67,8 @@ pub struct Virtual {
 pub struct Member {
     pub name: WorkloadName,
     pub http: HttpTarget,
+    /// For a call to be answered; `None`: as long as it takes.
+    pub call_within: Option<Duration>,
 }
 
 /// A server reached over HTTP.

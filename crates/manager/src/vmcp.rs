@@ -2,6 +2,7 @@
 //!
 //! What the file asks for and cannot be had yet is refused by name.
 
+mod draft;
 mod group;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{NotAName, RunConfig, WorkloadName};
 use vmcp::config::{
     Aggregation, Backend, Config, IncomingKind, Invalid, Operational, Outgoing, PartialFailure,
-    SessionStorage, Source, Strategy, StrategyKind, Transport,
+    SessionStorage, Source, Strategy, StrategyKind, Timeouts, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
 use vmcp::hub::{self};
@@ -26,12 +27,11 @@ use crate::plan::{self, PlanError, Surroundings};
 use crate::sessions::StoreSource;
 use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
 
-pub use group::Group;
+pub use draft::draft;
+pub use group::{Group, check_group};
 
 /// The password of the Redis that sessions are kept in.
 const REDIS_PASSWORD: &str = "THV_SESSION_REDIS_PASSWORD";
-/// What records of sessions are called where nothing is said.
-const USUAL_PREFIX: &str = "thv:vmcp:session:";
 
 /// What is said beside the file.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +61,8 @@ pub enum VmcpError {
     Name(#[from] NotAName),
     #[error("outgoingAuth of backend {backend}: {name:?} is not a header with this value")]
     Header { backend: String, name: String },
+    #[error("passthroughHeaders: {0:?} is not the name of a header")]
+    PassedHeader(String),
     #[error(
         "a group without a file is served on loopback only, and {0:?} is something else: --config serves anywhere"
     )]
@@ -99,27 +101,34 @@ pub fn settings(
 ) -> Result<ServeSettings, VmcpError> {
     let config = read(text, environment)?;
     let name = WorkloadName::new(&config.name)?;
-    let group = config.backends.is_empty().then(|| group(&config.group, config.outgoing.clone(), around));
-    let members = config.backends.iter().map(|backend| member(backend, &config.outgoing));
     let operational = &config.operational;
+    let calling = Calling { outgoing: config.outgoing.clone(), timeouts: operational.timeouts.clone() };
+    let members =
+        config.backends.iter().map(|backend| member(backend, &calling)).collect::<Result<_, _>>()?;
+    let group = config.backends.is_empty().then(|| group(&config.group, calling, around));
     let target = Virtual {
-        members: members.collect::<Result<_, _>>()?,
+        members,
         group: group.transpose()?,
         aggregation: config.aggregation.clone(),
+        passed_headers: passed_headers(&config)?,
         workflows: Workflows::new(config.composites)?,
         health: health(operational),
         partial: partial(operational.failures.partial),
         probe_every: operational.failures.check_interval,
         probe_within: operational.failures.check_timeout,
+        report_every: operational.failures.report_interval,
     };
     let mut settings = serving(name, target, beside, around)?;
     match &config.session_storage {
         None => {}
         Some(SessionStorage::Memory) => settings.store = StoreSource::Memory,
-        Some(SessionStorage::Redis { address, database, .. }) => {
+        Some(SessionStorage::Redis { address, database, key_prefix }) => {
             let password = environment(REDIS_PASSWORD).map(|password| format!(":{}@", encoded(&password)));
             let url = format!("redis://{}{address}/{database}", password.unwrap_or_default());
             settings.store = StoreSource::parse(&url)?;
+            if let (StoreSource::Redis { prefix, .. }, Some(own)) = (&mut settings.store, key_prefix) {
+                own.trim_end_matches(':').clone_into(prefix);
+            }
         }
     }
     Ok(settings)
@@ -139,15 +148,18 @@ pub fn settings_of_group(
     }
     let usual = Operational::default();
     let outgoing = Outgoing { source: Source::Inline, default: None, backends: BTreeMap::new() };
+    let calling = Calling { outgoing, timeouts: Timeouts::default() };
     let target = Virtual {
         members: Vec::new(),
-        group: Some(group(name, outgoing, around)?),
+        group: Some(group(name, calling, around)?),
         aggregation: Aggregation::default(),
+        passed_headers: Vec::new(),
         workflows: Workflows::default(),
         health: health(&usual),
         partial: hub::PartialFailure::BestEffort,
         probe_every: usual.failures.check_interval,
         probe_within: usual.failures.check_timeout,
+        report_every: usual.failures.report_interval,
     };
     serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
 }
@@ -156,9 +168,9 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn group(name: &str, outgoing: Outgoing, around: &Surroundings) -> Result<Group, VmcpError> {
+fn group(name: &str, calling: Calling, around: &Surroundings) -> Result<Group, VmcpError> {
     let folders = around.folders.clone().ok_or(VmcpError::NoFolders)?;
-    Ok(Group { name: name.to_owned(), daemon: DaemonClient::running(folders), outgoing })
+    Ok(Group { name: name.to_owned(), daemon: DaemonClient::running(folders), calling })
 }
 
 fn serving(
@@ -182,31 +194,51 @@ fn serving(
     Ok(plan::settings_of(&run, name, Target::Virtual(target), around)?)
 }
 
-fn member(backend: &Backend, outgoing: &Outgoing) -> Result<Member, VmcpError> {
+fn member(backend: &Backend, calling: &Calling) -> Result<Member, VmcpError> {
     let http = HttpTarget {
         urls: vec![backend.url.clone()],
         transport: match backend.transport {
             Transport::Sse => HttpTransport::Sse,
             Transport::StreamableHttp => HttpTransport::StreamableHttp,
         },
-        headers: headers(&backend.name, outgoing)?,
+        headers: calling.headers(&backend.name)?,
         ca_file: backend.ca_bundle.as_ref().map(Into::into),
         stateless: false,
     };
-    Ok(Member { name: WorkloadName::new(&backend.name)?, http })
+    Ok(Member { name: WorkloadName::new(&backend.name)?, http, call_within: calling.within(&backend.name) })
 }
 
-/// What requests to a backend have besides those of clients.
-fn headers(backend: &str, outgoing: &Outgoing) -> Result<HeaderMap, VmcpError> {
-    let strategy = outgoing.backends.get(backend).or(outgoing.default.as_ref());
-    let mut headers = HeaderMap::new();
-    if let Some(Strategy::HeaderInjection { name, value }) = strategy {
-        let wrong = || VmcpError::Header { backend: backend.to_owned(), name: name.clone() };
-        let mut header = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
-        header.set_sensitive(true);
-        headers.insert(name.parse::<HeaderName>().map_err(|_| wrong())?, header);
+/// How backends are called.
+#[derive(Clone, Debug)]
+pub(crate) struct Calling {
+    /// As whom.
+    outgoing: Outgoing,
+    timeouts: Timeouts,
+}
+
+impl Calling {
+    /// What requests to a backend have besides those of clients.
+    fn headers(&self, backend: &str) -> Result<HeaderMap, VmcpError> {
+        let strategy = self.outgoing.backends.get(backend).or(self.outgoing.default.as_ref());
+        let mut headers = HeaderMap::new();
+        if let Some(Strategy::HeaderInjection { name, value }) = strategy {
+            let wrong = || VmcpError::Header { backend: backend.to_owned(), name: name.clone() };
+            let mut header = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
+            header.set_sensitive(true);
+            headers.insert(name.parse::<HeaderName>().map_err(|_| wrong())?, header);
+        }
+        Ok(headers)
     }
-    Ok(headers)
+
+    /// For a call of a backend to be answered.
+    fn within(&self, backend: &str) -> Option<Duration> {
+        self.timeouts.per_workload.get(backend).copied().or(self.timeouts.default)
+    }
+}
+
+fn passed_headers(config: &Config) -> Result<Vec<HeaderName>, VmcpError> {
+    let name = |name: &String| name.parse().map_err(|_| VmcpError::PassedHeader(name.clone()));
+    config.passthrough_headers.iter().map(name).collect()
 }
 
 fn health(operational: &Operational) -> HealthPolicy {
@@ -234,7 +266,6 @@ fn partial(mode: Option<PartialFailure>) -> hub::PartialFailure {
 /// What the file asks for and cannot be had.
 fn not_yet(config: &Config) -> Vec<String> {
     let operational = &config.operational;
-    let usual = Operational::default();
     let is_other = |strategy: &Strategy| matches!(strategy, Strategy::Other(kind) if *kind != StrategyKind::Unauthenticated);
     let strategies = config.outgoing.backends.values().chain(&config.outgoing.default);
     let asked = [
@@ -247,24 +278,13 @@ fn not_yet(config: &Config) -> Vec<String> {
         ),
         ("compositeToolRefs", !config.composite_references.is_empty()),
         ("operational.logLevel", operational.is_debug),
-        ("operational.timeouts", operational.timeouts != usual.timeouts),
-        (
-            "operational.failureHandling.statusReportingInterval",
-            operational.failures.report_interval != usual.failures.report_interval,
-        ),
         ("telemetry", config.telemetry.is_some()),
         ("audit", config.audit.as_ref().is_some_and(|audit| audit.is_enabled)),
         ("optimizer", config.optimizer.is_some()),
         ("codeMode", config.code_mode.is_enabled),
         ("rateLimiting", config.rate_limits.is_some()),
-        ("passthroughHeaders", !config.passthrough_headers.is_empty()),
-        ("sessionStorage.keyPrefix", has_own_prefix(config.session_storage.as_ref())),
     ];
     asked.into_iter().filter(|(_, is_asked)| *is_asked).map(|(name, _)| name.to_owned()).collect()
-}
-
-fn has_own_prefix(storage: Option<&SessionStorage>) -> bool {
-    matches!(storage, Some(SessionStorage::Redis { key_prefix, .. }) if key_prefix != USUAL_PREFIX)
 }
 
 /// A password as it stands in a URL.
@@ -385,8 +405,7 @@ aggregation:
     fn what_cannot_be_had_is_refused_by_name() {
         for (said, name) in [
             ("codeMode: {enabled: true}", "codeMode"),
-            ("passthroughHeaders: [X-Request-Tag]", "passthroughHeaders"),
-            ("operational: {timeouts: {default: 5s}}", "operational.timeouts"),
+            ("operational: {logLevel: debug}", "operational.logLevel"),
         ] {
             let error = check(&format!("{FILE}{said}\n"), &environment).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("not in this version"), "{said}: {error}");

@@ -105,6 +105,10 @@ pub trait Change: Send + Sync + std::fmt::Debug {
     fn pass(&mut self, bytes: Bytes) -> Bytes;
     /// What is left at the end.
     fn finish(&mut self) -> Bytes;
+    /// What stands in place of all that has not come by its deadline.
+    fn cut_short(&mut self) -> Bytes {
+        self.finish()
+    }
 }
 
 /// A body that is changed on its way.
@@ -112,6 +116,8 @@ pub trait Change: Send + Sync + std::fmt::Debug {
 pub struct Changed {
     inner: Body,
     change: Box<dyn Change>,
+    /// When the rest is not waited for any more.
+    deadline: Option<Pin<Box<Sleep>>>,
     is_over: bool,
 }
 
@@ -119,14 +125,28 @@ impl Body {
     /// This body as `change` makes it.
     #[must_use]
     pub fn changed(self, change: Box<dyn Change>) -> Self {
-        Self::Changed(Box::new(Changed { inner: self, change, is_over: false }))
+        self.changed_until(change, None)
+    }
+
+    /// The same, which ends at this time whether the other one does or not.
+    #[must_use]
+    pub fn changed_until(self, change: Box<dyn Change>, deadline: Option<Instant>) -> Self {
+        let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        Self::Changed(Box::new(Changed { inner: self, change, deadline, is_over: false }))
     }
 }
 
 impl Changed {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
         while !self.is_over {
-            let bytes = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            let polled = Pin::new(&mut self.inner).poll_frame(cx);
+            let is_late = |deadline: &mut Pin<Box<Sleep>>| deadline.as_mut().poll(cx).is_ready();
+            if polled.is_pending() && self.deadline.as_mut().is_some_and(is_late) {
+                self.is_over = true;
+                self.inner = Body::Empty;
+                return Poll::Ready(Some(Ok(self.change.cut_short())));
+            }
+            let bytes = match ready!(polled) {
                 Some(Ok(frame)) => frame.into_data().map_or(Bytes::new(), |bytes| self.change.pass(bytes)),
                 Some(Err(cut)) => {
                     self.is_over = true;
@@ -177,6 +197,36 @@ impl EventBody {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+
+    #[derive(Debug)]
+    struct Shouting;
+
+    impl Change for Shouting {
+        fn pass(&mut self, bytes: Bytes) -> Bytes {
+            bytes.to_ascii_uppercase().into()
+        }
+
+        fn finish(&mut self) -> Bytes {
+            Bytes::new()
+        }
+
+        fn cut_short(&mut self) -> Bytes {
+            Bytes::from_static(b"late")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_not_come_by_its_deadline_is_not_waited_for() {
+        let (send, events) = mpsc::channel(1);
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let mut body = Body::events(events, None).changed_until(Box::new(Shouting), Some(deadline));
+        send.send(Bytes::from_static(b"in time")).await.unwrap();
+        let mut next = async || body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
+        assert_eq!(next().await.unwrap(), "IN TIME");
+        assert_eq!(next().await.unwrap(), "late");
+        assert_eq!(Instant::now(), deadline);
+        assert!(next().await.is_none() && send.is_closed(), "and nobody listens to the rest");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_quiet_stream_is_kept_alive_and_a_busy_one_is_left_alone() {

@@ -15,11 +15,17 @@
 mod ask;
 mod calling;
 mod discovery;
+mod era;
 mod foreign;
+mod head;
 pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod modern;
+mod object;
+mod open_questions;
+mod overdue;
 mod own;
 mod passing;
 mod reference;
@@ -37,15 +43,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::{Response, StatusCode};
+use http::{HeaderName, Response};
+use mcp::Era;
 use mcp::message::Kind;
-use mcp::{Era, Revision, revision};
 use parking_lot::Mutex;
-use proxy::failure::refused;
 use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
 use proxy::{Body, Call, Failure, ResendPolicy};
@@ -55,7 +60,11 @@ use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use era::Eras;
 use health::{Health, HealthPolicy, Seen, Status};
+use modern::freshness::Freshness;
+use modern::seats::Seats;
+use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
 
@@ -79,6 +88,11 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a
 pub trait Backend: Send + Sync + fmt::Debug {
     /// Answers one request, on the runtime of the caller.
     fn handle(&self, call: Call) -> Answering<'_>;
+
+    /// How long a client's request may take; `None`: as long as it takes.
+    fn call_within(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// What becomes of a list where a backend is not there.
@@ -100,6 +114,8 @@ pub struct HubConfig {
     pub path: String,
     /// How what backends offer becomes one.
     pub aggregation: Aggregation,
+    /// Headers of clients that backends get.
+    pub passed_headers: Vec<HeaderName>,
     /// Tools made of others.
     pub workflows: Workflows,
     /// What may be done again although it may have been done.
@@ -126,6 +142,9 @@ pub(crate) struct Member {
     pub(crate) backend: Arc<dyn Backend>,
     health: Mutex<Health>,
     listing: ArcSwapOption<Listing>,
+    eras: Eras,
+    /// How long what it has listed is good for, if it says so.
+    freshness: Mutex<Option<Freshness>>,
     /// Whether it was asked what it has, whatever came of that.
     was_looked_at: AtomicBool,
     /// Somebody has heard that its lists have changed.
@@ -147,6 +166,8 @@ impl Member {
             backend,
             health: Mutex::new(Health::new(policy)),
             listing: ArcSwapOption::empty(),
+            eras: Eras::default(),
+            freshness: Mutex::default(),
             was_looked_at: AtomicBool::new(false),
             looks_again: Notify::new(),
             gone: CancellationToken::new(),
@@ -157,6 +178,7 @@ impl Member {
     fn takes_over(&self, before: &Self) {
         *self.health.lock() = *before.health.lock();
         self.listing.store(before.listing.load_full());
+        self.eras.takes_over(&before.eras);
         self.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
     }
 
@@ -210,6 +232,10 @@ pub struct Hub {
     draining: CancellationToken,
     /// Sessions that the store does not have as they are.
     unsaved: Mutex<HashSet<Uuid>>,
+    /// Numbers what the hub asks in others' stead.
+    numbers: AtomicU64,
+    seats: Seats,
+    waiting: Waiting,
     runs: Runs,
 }
 
@@ -237,6 +263,9 @@ impl Hub {
             tasks,
             draining: CancellationToken::new(),
             unsaved: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            seats: Seats::default(),
+            waiting: Waiting::default(),
             runs,
         })
     }
@@ -283,7 +312,7 @@ impl Hub {
         } else {
             match call.request.era() {
                 Era::Legacy => self.streamable(call).await,
-                Era::Modern => Ok(only_legacy(&call)),
+                Era::Modern => self.modern(call).await,
             }
         };
         answered.unwrap_or_else(|failure| {
@@ -374,6 +403,10 @@ impl Hub {
         self.table.view(session, names.join(", "), 0)
     }
 
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn member(&self, name: &str) -> Option<Arc<Member>> {
         self.members.load().get(name).cloned()
     }
@@ -408,13 +441,21 @@ impl Hub {
     /// anew does not lose at once what it is about to see.
     async fn settled(&self, within: Duration) {
         let mut looks = self.looks.subscribe();
-        let is_settled =
-            || self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire));
         let looking = async {
             // The hub has the sender.
-            while !is_settled() && looks.changed().await.is_ok() {}
+            while !self.all_looked_at() && looks.changed().await.is_ok() {}
         };
         let _ = timeout_at(self.born + within, looking).await;
+    }
+
+    fn all_looked_at(&self) -> bool {
+        self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire))
+    }
+
+    /// Whether each backend was asked once what it has, or has had the time in which it would have said so.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.all_looked_at() || self.born.elapsed() >= self.config.begin_within
     }
 
     /// Makes the next view, and tells clients what is different.
@@ -464,12 +505,4 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<Change>>) -> Option<Cha
             change
         }
     }
-}
-
-fn only_legacy(call: &Call) -> Response<Body> {
-    let message = call.request.message();
-    let requested = message.and_then(|message| message.meta_version()).unwrap_or_default();
-    let supported: Vec<_> = Revision::ALL.into_iter().filter(|one| one.era() == Era::Legacy).collect();
-    let reply = revision::unsupported(&requested, &supported);
-    refused(StatusCode::BAD_REQUEST, "unsupported_version", &reply, call.request.id())
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::BenchArgs;
-use super::load::Load;
+use super::load::{ECHO, Load};
 use super::servers::{self, Server};
 
 /// Calls under way at once in one session.
@@ -79,7 +79,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 async fn through(server: &Server, time: Duration) -> anyhow::Result<BridgeRow> {
-    let mut load = Load::open(&server.url, 1).await?;
+    let mut load = Load::open(&server.url, ECHO, 1).await?;
     load.run(time / 10).await?;
     let one = load.run(time).await?;
     let mut load = Load::open_shared(&server.url, AT_ONCE).await?;

@@ -9,6 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+/// What the example server calls the tool that says back what it is told.
+pub(super) const ECHO: &str = "echo";
+
 /// What a measurement found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
@@ -40,17 +43,18 @@ pub(super) struct Load {
 struct Caller {
     stream: TcpStream,
     head: Vec<u8>,
+    tool: String,
     request: Vec<u8>,
     buffer: Vec<u8>,
     number: u64,
 }
 
 impl Load {
-    /// Opens so many sessions, each on its connection.
-    pub(super) async fn open(url: &str, connections: usize) -> anyhow::Result<Self> {
+    /// Opens so many sessions, each on its connection, that call this tool, which says back what it is told.
+    pub(super) async fn open(url: &str, tool: &str, connections: usize) -> anyhow::Result<Self> {
         let mut callers = Vec::with_capacity(connections);
         for _ in 0..connections {
-            callers.push(Caller::open(url).await?);
+            callers.push(Caller::of(&Session::open(url).await?, tool, 0).await?);
         }
         Ok(Self { callers })
     }
@@ -61,7 +65,7 @@ impl Load {
         let mut callers = Vec::with_capacity(connections);
         for number in 0..connections {
             // Ids are unique in a session.
-            callers.push(Caller::of(&session, number as u64 * 1_000_000_000).await?);
+            callers.push(Caller::of(&session, ECHO, number as u64 * 1_000_000_000).await?);
         }
         Ok(Self { callers })
     }
@@ -87,12 +91,8 @@ impl Load {
 }
 
 impl Caller {
-    async fn open(url: &str) -> anyhow::Result<Self> {
-        Self::of(&Session::open(url).await?, 0).await
-    }
-
     /// A connection more of a session.
-    async fn of(session: &Session, number: u64) -> anyhow::Result<Self> {
+    async fn of(session: &Session, tool: &str, number: u64) -> anyhow::Result<Self> {
         let Session { address, path, .. } = session;
         let id =
             if session.id.is_empty() { String::new() } else { format!("Mcp-Session-Id: {}\r\n", session.id) };
@@ -103,7 +103,8 @@ impl Caller {
         .into_bytes();
         let stream = TcpStream::connect(address.as_str()).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, head, request: Vec::new(), buffer: Vec::with_capacity(64 * 1024), number })
+        let tool = tool.to_owned();
+        Ok(Self { stream, head, tool, request: Vec::new(), buffer: Vec::with_capacity(64 * 1024), number })
     }
 
     async fn call_until(mut self, end: Instant) -> anyhow::Result<(Self, Vec<u32>)> {
@@ -122,8 +123,8 @@ impl Caller {
         self.number += 1;
         let word = format!("word-{:012}", self.number);
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"{word}"}}}}}}"#,
-            self.number
+            r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{{"name":"{}","arguments":{{"message":"{word}"}}}}}}"#,
+            self.number, self.tool
         );
         self.request.clear();
         self.request.extend_from_slice(&self.head);

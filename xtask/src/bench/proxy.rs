@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::BenchArgs;
-use super::load::{Load, Measured};
+use super::load::{ECHO, Load, Measured};
 use super::servers::{self, Server};
 use super::usage;
 
@@ -51,6 +51,7 @@ pub(super) async fn measure(args: &BenchArgs, binary: &Path) -> anyhow::Result<P
     for peer in &args.peer {
         contenders.push(servers::peer(peer, &[("{target}", &target)]).await?);
     }
+    let contenders: Vec<Contender<'_>> = contenders.iter().map(|server| (server, ECHO)).collect();
     let mut rows = Vec::new();
     for &connections in &args.connections {
         rows.extend(compare(&contenders, connections, args).await?);
@@ -58,18 +59,25 @@ pub(super) async fn measure(args: &BenchArgs, binary: &Path) -> anyhow::Result<P
     Ok(ProxyReport { rows })
 }
 
+/// Who is measured, and by which name it knows the tool that is called.
+pub(super) type Contender<'a> = (&'a Server, &'a str);
+
 /// All contenders at one number of connections, taking turns.
-async fn compare(contenders: &[Server], connections: usize, args: &BenchArgs) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn compare(
+    contenders: &[Contender<'_>],
+    connections: usize,
+    args: &BenchArgs,
+) -> anyhow::Result<Vec<Row>> {
     let time = Duration::from_secs_f64(args.seconds);
     let mut loads = Vec::new();
-    for contender in contenders {
-        let mut load = Load::open(&contender.url, connections).await?;
+    for (contender, tool) in contenders {
+        let mut load = Load::open(&contender.url, tool, connections).await?;
         load.run(WARM_UP).await?;
         loads.push(load);
     }
     let mut rounds: Vec<Vec<Row>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..args.rounds.max(1) {
-        for ((contender, load), rounds) in contenders.iter().zip(&mut loads).zip(&mut rounds) {
+        for (((contender, _), load), rounds) in contenders.iter().zip(&mut loads).zip(&mut rounds) {
             let before = contender.pid().map(usage::cpu_seconds);
             let measured = load.run(time).await?;
             let cpu = before.zip(contender.pid()).map(|(before, pid)| usage::cpu_seconds(pid) - before);

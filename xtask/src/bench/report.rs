@@ -1,6 +1,7 @@
 //! The numbers as tables in Markdown, as they stand in the README.
 
 use super::bridge::BridgeReport;
+use super::many::{self, ManyReport};
 use super::memory::MemoryReport;
 use super::proxy::{ProxyReport, Row};
 
@@ -47,6 +48,38 @@ fn ratio(number: Option<f64>, to: Option<f64>) -> String {
         Some((number, to)) => format!("{:.2}", number / to),
         None => "–".to_owned(),
     }
+}
+
+pub(super) fn many(report: &ManyReport) {
+    println!("many servers behind one endpoint: tools/call with a session, requests per second\n");
+    println!("| connections | contender | req/s | to the proxy | p50 µs | p99 µs |");
+    println!("|---:|---|---:|---:|---:|---:|");
+    let of = |row: &Row, name: &str| {
+        report.rows.iter().find(|other| other.connections == row.connections && other.name == name)
+    };
+    for row in &report.rows {
+        let to_proxy =
+            ratio(Some(row.requests_per_second), of(row, many::PROXY).map(|proxy| proxy.requests_per_second));
+        println!(
+            "| {} | {} | {:.0} | {to_proxy} | {:.0} | {:.0} |",
+            row.connections, row.name, row.requests_per_second, row.p50_us, row.p99_us
+        );
+    }
+    println!();
+    for row in report.rows.iter().filter(|row| row.name == many::HANGS) {
+        let without = of(row, many::WITHOUT).map(|without| without.p99_us);
+        let p99 = ratio(Some(row.p99_us), without);
+        println!(
+            "one of five hangs: p99 at {} connections {p99} of that of the four without it",
+            row.connections
+        );
+    }
+    println!("tools/list of {} tools, all pages: {:.1} ms", report.tools, report.list_ms);
+    println!(
+        "memory of the virtual MCP with {} servers: {:.1} MB\n",
+        many::BACKENDS,
+        report.resident_kb as f64 / 1024.0
+    );
 }
 
 pub(super) fn bridge(report: &BridgeReport) {

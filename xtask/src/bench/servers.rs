@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use testkit::Program;
 use testkit::mcp::{Session, split_url};
@@ -27,6 +28,11 @@ impl Server {
     /// Its process, where it is ours.
     pub(super) fn pid(&self) -> Option<u32> {
         self.program.as_ref().map(Program::pid)
+    }
+
+    /// Has it take what it is told and answer nothing, until it ends.
+    pub(super) fn hang(&self) -> anyhow::Result<()> {
+        self.program.as_ref().context("it is not ours")?.signal(Signal::STOP)
     }
 
     /// One that was started elsewhere.

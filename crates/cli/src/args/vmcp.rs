@@ -22,6 +22,8 @@ pub(crate) enum VmcpCommand {
     Validate(VmcpValidateArgs),
     /// Runs of composite tools: those under way, and those of the last hour
     Workflow(VmcpWorkflowArgs),
+    /// Write a file to begin with, for the servers of a group
+    Init(VmcpInitArgs),
 }
 
 /// Arguments of `skep vmcp workflow`.
@@ -94,4 +96,15 @@ pub(crate) struct VmcpValidateArgs {
     /// The file, in YAML
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+}
+
+/// Arguments of `skep vmcp init`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VmcpInitArgs {
+    /// The group whose servers are to be behind it
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) group: String,
+    /// Where the file goes; what is there is replaced (default: printed)
+    #[arg(short, long, value_name = "FILE", visible_short_alias = 'c', visible_alias = "config")]
+    pub(crate) output: Option<PathBuf>,
 }

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &ExampleArgs, printer: &Printer) -> anyhow::Result<Outco
         allowed_hosts: args.allowed_hosts.clone(),
         workers: args.workers,
         session_idle: args.session_idle,
+        more_tools: args.more_tools,
         ..ExampleConfig::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

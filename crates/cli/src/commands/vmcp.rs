@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use manager::daemon::client::DaemonClient;
 use manager::target::{Target, Virtual};
 use manager::vmcp::{self, Beside};
 
 use super::daemon;
 use super::serve::{self, Telling};
-use crate::args::{ProxyMode, VmcpArgs, VmcpCommand, VmcpServeArgs};
+use crate::args::{ProxyMode, VmcpArgs, VmcpCommand, VmcpInitArgs, VmcpServeArgs};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::surroundings;
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
             Ok(Outcome::Done)
         }
         VmcpCommand::Workflow(args) => workflow::run(args, printer),
+        VmcpCommand::Init(args) => init(args, printer),
     }
 }
 
@@ -52,11 +54,27 @@ fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
         (None, None) => bail!("either --config or --group must be specified"),
     };
     if let Target::Virtual(Virtual { group: Some(group), .. }) = &settings.target {
-        daemon::ask(async |client| Ok(group.check(&client).await?))?;
+        daemon::ask(async |client| Ok(vmcp::check_group(&client, group.name()).await?))?;
     }
     let telling =
         Telling { format: args.format, mode: ProxyMode::StreamableHttp, notes: Vec::new(), printer };
     serve::serve(settings, None, &telling)
+}
+
+fn init(args: &VmcpInitArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+    let workloads = daemon::ask(async |client: DaemonClient| {
+        vmcp::check_group(&client, &args.group).await?;
+        Ok(client.list().await?)
+    })?;
+    let text = vmcp::draft(&args.group, &workloads);
+    match &args.output {
+        None => printer.data(&text)?,
+        Some(path) => {
+            manager::export::write(path, &text).context("the file is not written")?;
+            printer.say(&format!("{} is there; skep vmcp serve --config {0}", path.display()));
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -8,6 +8,8 @@ use rustix::process::Signal;
 use serde_json::json;
 use testkit::Program;
 use testkit::mcp::Session;
+use testkit::tap::Tap;
+use testkit::wire::{Connection, Response};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -16,13 +18,18 @@ use crate::home::Home;
 
 /// A virtual MCP's file.
 fn file(folder: &Path, backends: &[(&str, &str)]) -> String {
+    file_with(folder, backends, "")
+}
+
+/// The same, and what it says besides.
+fn file_with(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
     let backends: String = backends
         .iter()
         .map(|(name, url)| format!("  - {{name: {name}, url: '{url}', transport: streamable-http}}\n"))
         .collect();
     let text = format!(
         "name: many\ngroupRef: g\nbackends:\n{backends}incomingAuth: {{type: anonymous}}\noutgoingAuth: {{source: inline}}\n\
-         aggregation: {{conflictResolution: prefix, conflictResolutionConfig: {{prefixFormat: '{{workload}}_'}}}}\n"
+         aggregation: {{conflictResolution: prefix, conflictResolutionConfig: {{prefixFormat: '{{workload}}_'}}}}\n{more}\n"
     );
     let path = folder.join("vmcp.yaml");
     std::fs::write(&path, text).unwrap();
@@ -157,6 +164,84 @@ async fn a_server_that_hangs_and_one_that_talks_nonsense_delay_nobody() {
 }
 
 #[tokio::test]
+async fn servers_get_the_headers_that_are_named_and_no_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_a, a) = example("a");
+    let target = a.trim_start_matches("http://").trim_end_matches("/mcp").parse().unwrap();
+    let way = format!("127.0.0.1:{}", free_port());
+    let tap = Tap::start(&way, target).await.unwrap();
+    let a = format!("http://{way}/mcp");
+    let file = file_with(folder.path(), &[("a", &a)], "passthroughHeaders: [X-Tenant]");
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    let sent =
+        "authorization: Bearer our-secret\r\ncookie: our-cookie=1\r\nx-tenant: red\r\nx-other: blue\r\n";
+    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "a_counter", "arguments": {}}});
+    let request = String::from_utf8(session.request(&call.to_string())).unwrap();
+    let (first, rest) = request.split_once("\r\n").unwrap();
+    let mut connection = Connection::open(&session.address).await.unwrap();
+    let answer = connection.ask(format!("{first}\r\n{sent}{rest}").as_bytes()).await.unwrap();
+    assert_eq!(answer.json().unwrap()["result"]["content"][0]["text"], "1");
+    let heard = tap.heard().await;
+    assert!(heard.contains("x-tenant: red"), "{heard}");
+    assert!(
+        !heard.contains("our-secret") && !heard.contains("our-cookie") && !heard.contains("x-other"),
+        "{heard}"
+    );
+}
+
+/// Asks an endpoint for something that is no message.
+async fn get(url: &str, path: &str, host: &str) -> Response {
+    let address = url.trim_start_matches("http://").split('/').next().unwrap();
+    let mut connection = Connection::open(address).await.unwrap();
+    let host = if host.is_empty() { address } else { host };
+    connection.ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap()
+}
+
+#[tokio::test]
+async fn how_its_servers_are_is_told_to_whoever_may_call_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_a, a), dead) = (example("a"), format!("http://127.0.0.1:{}/mcp", free_port()));
+    let file = file(folder.path(), &[("a", &a), ("dead", &dead)]);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    let ready = get(&url, "/readyz", "any.name").await;
+    assert_eq!((ready.status, ready.json().unwrap()), (200, json!({"status": "ready", "mode": "static"})));
+    let status = get(&url, "/status", "").await.json().unwrap();
+    assert_eq!(
+        status["backends"][0],
+        json!({"name": "a", "health": "healthy", "transport": "streamable-http"})
+    );
+    assert_eq!((&status["healthy"], &status["group_ref"]), (&json!(true), &json!("")), "{status}");
+    let health = get(&url, "/api/backends/health", "").await.json().unwrap();
+    assert_eq!(
+        (&health["summary"]["Total"], &health["summary"]["Healthy"]),
+        (&json!(2), &json!(1)),
+        "{health}"
+    );
+    let from_a_page = get(&url, "/status", "evil.example").await;
+    assert_eq!(from_a_page.status, 403, "{}", from_a_page.text());
+}
+
+#[tokio::test]
+async fn a_call_has_the_time_that_the_file_gives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_a, a), (_b, b)) = (example("a"), example("b"));
+    let more = "operational: {timeouts: {perWorkload: {a: 200ms}}}";
+    let file = file_with(folder.path(), &[("a", &a), ("b", &b)], more);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a", "b"]).await;
+    let slow = |name: &str| json!({"name": name, "arguments": {"steps": 1, "delay_ms": 1000}});
+    let answer = session.ask("tools/call", slow("a_slow")).await.unwrap();
+    assert_eq!(answer["error"]["data"]["class"], "timed_out", "{answer}");
+    let answer = session.ask("tools/call", slow("b_slow")).await.unwrap();
+    assert!(answer["result"]["content"].is_array(), "{answer}");
+}
+
+#[tokio::test]
 async fn the_servers_of_a_group_come_move_and_go() {
     let home = Home::new();
     let command = ["vmcp", "serve", "--group", "desk", "--port", "0", "--format", "json"];
@@ -183,6 +268,24 @@ async fn the_servers_of_a_group_come_move_and_go() {
     for name in ["a_counter", "b_counter"] {
         session.call(name, json!({})).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_file_to_begin_with_is_drafted_and_served() {
+    let home = Home::new();
+    home.skep(&["group", "create", "desk"]).ok();
+    home.run(&["--group", "desk", "--name", "a", "example"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("desk.yaml");
+    let path = path.to_str().unwrap();
+    assert!(home.skep(&["vmcp", "init", "--group", "none"]).error().contains("'none' does not exist"));
+    home.skep(&["vmcp", "init", "--group", "desk", "--output", path]).ok();
+    home.skep(&["vmcp", "validate", "--config", path]).ok();
+    let serve = ["vmcp", "serve", "--config", path, "--port", "0", "--format", "json"];
+    let mut skep = Program::start(home.command(&serve)).unwrap();
+    let mut session = Session::open(&skep.url().unwrap()).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "1");
 }
 
 /// Waits until a backend's tools are not there any more.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use middleware::{Answer, AnswerBody, Chain, ChainConfig, Client, Forwarding, Service};
@@ -58,8 +59,14 @@ impl Handler for Front {
     type Body = AnswerBody;
 
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<AnswerBody> {
-        if request.uri().path() == "/health" {
-            return self.health(request.method());
+        match request.uri().path() {
+            "/health" => return self.health(request.method()),
+            "/readyz" => {
+                if let Some((status, text)) = self.route.readiness() {
+                    return told(request.method(), status, text);
+                }
+            }
+            _ => {}
         }
         let client = Client { address: peer.address, tls: peer.tls };
         self.chain.call(middleware::service::Incoming::new(client, Box::new(request))).await.response
@@ -69,18 +76,24 @@ impl Handler for Front {
 impl Front {
     /// Whether this endpoint is of use: outside of the chain, so that whoever asks need not know its names.
     fn health(&self, method: &Method) -> Response<AnswerBody> {
-        if method != Method::GET {
-            let mut response = Response::new(AnswerBody::Empty);
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
-            return response;
-        }
         let status = if self.route.is_usable() { "healthy" } else { "degraded" };
         let text = json!({"status": status, "transport": self.route.transport()}).to_string();
-        let mut response = Response::new(AnswerBody::Full(text.into()));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
+        told(method, StatusCode::OK, text.into())
     }
+}
+
+/// The answer to whoever asks how the endpoint is.
+fn told(method: &Method, status: StatusCode, text: Bytes) -> Response<AnswerBody> {
+    if method != Method::GET {
+        let mut response = Response::new(AnswerBody::Empty);
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return response;
+    }
+    let mut response = Response::new(AnswerBody::Full(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// The innermost service: a permitted request becomes a call of the proxy.

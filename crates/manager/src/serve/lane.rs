@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use papaya::HashMap;
 use proxy::Call;
@@ -16,6 +17,8 @@ use super::route::{Backend, Route};
 /// One backend of a hub.
 pub(super) struct Lane {
     route: Route,
+    /// For a call to be answered.
+    call_within: Option<Duration>,
     /// What answers on each thread.
     backends: HashMap<ThreadId, Arc<Backend>>,
     tasks: Tasks,
@@ -28,8 +31,8 @@ impl fmt::Debug for Lane {
 }
 
 impl Lane {
-    pub(super) fn new(route: Route, tasks: Tasks) -> Self {
-        Self { route, backends: HashMap::new(), tasks }
+    pub(super) fn new(route: Route, call_within: Option<Duration>, tasks: Tasks) -> Self {
+        Self { route, call_within, backends: HashMap::new(), tasks }
     }
 
     fn here(&self) -> Arc<Backend> {
@@ -50,5 +53,9 @@ impl HubBackend for Lane {
     fn handle(&self, call: Call) -> Answering<'_> {
         let backend = self.here();
         Box::pin(async move { backend.handle(call).await })
+    }
+
+    fn call_within(&self) -> Option<Duration> {
+        self.call_within
     }
 }

@@ -21,7 +21,7 @@ use vmcp::hub::{Backend as HubBackend, Hub};
 use super::lane::Lane;
 use super::route::{Making, Route};
 use super::{ServeSettings, StartError};
-use crate::target::{Member, Target};
+use crate::target::{HttpTransport, Member, Target};
 use crate::vmcp::Group;
 
 /// Changes of workloads that come together lead to one look.
@@ -44,6 +44,8 @@ pub(super) struct Kit {
     pub(super) tasks: Tasks,
     pub(super) processes: Tasks,
     pub(super) store: Arc<dyn SessionStore>,
+    /// The group whose workloads they are.
+    pub(super) group: Option<String>,
 }
 
 struct Made {
@@ -84,9 +86,25 @@ impl Members {
             awaits_names: false,
         };
         let route = making.remote(&member.http).await?;
-        let lane = Arc::new(Lane::new(route.clone(), tasks.clone()));
+        let lane = Arc::new(Lane::new(route.clone(), member.call_within, tasks.clone()));
         self.made.lock().insert(member.name.clone(), Made { member, route, lane, tasks });
         Ok(())
+    }
+
+    /// Whether they come and go.
+    pub(super) fn is_dynamic(&self) -> bool {
+        self.kit.group.is_some()
+    }
+
+    /// The group whose workloads they are; empty if none.
+    pub(super) fn group(&self) -> &str {
+        self.kit.group.as_deref().unwrap_or_default()
+    }
+
+    /// How one is spoken to.
+    pub(super) fn transport(&self, name: &str) -> Option<HttpTransport> {
+        let made = self.made.lock();
+        made.values().find(|made| made.member.name.as_str() == name).map(|made| made.member.http.transport)
     }
 
     /// As a hub takes them.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use mcp::ErrorReply;
 use parking_lot::Mutex;
@@ -32,7 +33,8 @@ use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
 
 use super::members::{Kit, Members};
-use super::{ServeSettings, StartError, client_tls, endpoints};
+use super::report::report;
+use super::{ServeSettings, StartError, client_tls, endpoints, status};
 use crate::control::Sessions;
 use crate::inside::Inside;
 use crate::process::{Beginning, ProcessConnect, serve_network};
@@ -117,7 +119,7 @@ enum End {
 pub(super) enum Backend {
     Forward { forward: Arc<Forward>, pool: Arc<Pool> },
     Bridge(Arc<Bridge>),
-    Hub(Arc<Hub>),
+    Hub { hub: Arc<Hub>, members: Arc<Members> },
 }
 
 impl Backend {
@@ -125,7 +127,10 @@ impl Backend {
         match self {
             Self::Forward { forward, pool } => forward.handle(pool, call).await,
             Self::Bridge(bridge) => bridge.handle(call).await,
-            Self::Hub(hub) => hub.handle(call).await,
+            Self::Hub { hub, members } => match status::answer(hub, members, &call) {
+                Some(response) => response,
+                None => hub.handle(call).await,
+            },
         }
     }
 
@@ -137,7 +142,9 @@ impl Backend {
         reply: &ErrorReply,
     ) -> Response<Body> {
         match self {
-            Self::Forward { .. } | Self::Hub(_) => refused(StatusCode::OK, class, reply, call.request.id()),
+            Self::Forward { .. } | Self::Hub { .. } => {
+                refused(StatusCode::OK, class, reply, call.request.id())
+            }
             Self::Bridge(bridge) => bridge.answer_instead(call, class, reply),
         }
     }
@@ -317,6 +324,7 @@ impl Making<'_> {
             tasks: self.tasks.clone(),
             processes: self.processes.clone(),
             store: Arc::clone(&store),
+            group: target.group.as_ref().map(|group| group.name().to_owned()),
         }));
         for member in &target.members {
             members.add(member.clone()).await?;
@@ -325,6 +333,7 @@ impl Making<'_> {
             name: self.settings.name.to_string(),
             path: self.paths.mcp.clone(),
             aggregation: target.aggregation.clone(),
+            passed_headers: target.passed_headers.clone(),
             workflows: target.workflows.clone(),
             resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
@@ -348,6 +357,10 @@ impl Making<'_> {
             });
         }
         self.tasks.spawn("sessions", Arc::clone(&hub).maintenance());
+        let (stop, reporting) = (self.tasks.stop_token(), report(Arc::clone(&hub), target.report_every));
+        self.tasks.spawn("report", async move {
+            stop.run_until_cancelled(reporting).await;
+        });
         let (draining, stop) = (Arc::clone(&hub), self.tasks.stop_token());
         self.tasks.spawn("drain", async move {
             stop.cancelled().await;
@@ -442,7 +455,7 @@ impl Route {
                 Backend::Forward { forward: Arc::clone(forward), pool: way.pool() }
             }
             Kind::Bridge(bridge) => Backend::Bridge(Arc::clone(bridge)),
-            Kind::Hub { hub, .. } => Backend::Hub(Arc::clone(hub)),
+            Kind::Hub { hub, members } => Backend::Hub { hub: Arc::clone(hub), members: Arc::clone(members) },
         }
     }
 
@@ -470,6 +483,14 @@ impl Route {
             }
         };
         ends && reached
+    }
+
+    /// Whether all that is behind it was looked at, as `/readyz` says it; `None` where there is one server only.
+    pub(super) fn readiness(&self) -> Option<(StatusCode, Bytes)> {
+        match &self.kind {
+            Kind::Hub { hub, members } => Some(status::readiness(hub, members)),
+            Kind::Forward { .. } | Kind::Bridge(_) => None,
+        }
     }
 
     pub(super) async fn ready(&self) {

@@ -1,20 +1,31 @@
 //! The workloads of a group as backends.
 
-use model::WorkloadName;
-use model::workload::Status;
-use vmcp::config::Outgoing;
-
+use super::Calling;
 use crate::daemon::client::{AskError, DaemonClient};
 use crate::daemon::wire::{Problem, WorkloadView};
 use crate::target::{HttpTarget, HttpTransport, Member};
+use model::WorkloadName;
+use model::workload::Status;
+
+/// Asks a daemon whether there is a group of this name.
+///
+/// # Errors
+/// There is not, or [`AskError`].
+pub async fn check_group(daemon: &DaemonClient, name: &str) -> Result<(), AskError> {
+    let groups = daemon.groups().await?;
+    match groups.iter().any(|group| group.name == name) {
+        true => Ok(()),
+        false => Err(Problem::no_group(name).into()),
+    }
+}
 
 /// A group of the daemon's.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub(crate) name: String,
     pub(crate) daemon: DaemonClient,
-    /// As whom its workloads are called.
-    pub(crate) outgoing: Outgoing,
+    /// How its workloads are called.
+    pub(crate) calling: Calling,
 }
 
 impl Group {
@@ -22,18 +33,6 @@ impl Group {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Asks a daemon whether there is such a group.
-    ///
-    /// # Errors
-    /// There is not, or [`AskError`].
-    pub async fn check(&self, daemon: &DaemonClient) -> Result<(), AskError> {
-        let groups = daemon.groups().await?;
-        match groups.iter().any(|group| group.name == self.name) {
-            true => Ok(()),
-            false => Err(Problem::no_group(&self.name).into()),
-        }
     }
 
     /// Which of these workloads are backends, by name. Those that are brought up or down stay where they are: a restart
@@ -47,7 +46,7 @@ impl Group {
 
     fn member(&self, workload: &WorkloadView) -> Option<Member> {
         let name = WorkloadName::new(&workload.name).ok()?;
-        let headers = super::headers(&workload.name, &self.outgoing);
+        let headers = self.calling.headers(&workload.name);
         let headers = headers.inspect_err(
             |error| tracing::warn!(backend.id = workload.name, %error, "a workload is left out"),
         );
@@ -61,12 +60,12 @@ impl Group {
             ca_file: None,
             stateless: false,
         };
-        Some(Member { name, http })
+        Some(Member { name, http, call_within: self.calling.within(&workload.name) })
     }
 }
 
 /// Whether a workload is there, or about to be again.
-fn is_behind(workload: &WorkloadView) -> bool {
+pub(super) fn is_behind(workload: &WorkloadView) -> bool {
     let is_there = match workload.status {
         Status::Running
         | Status::Starting
@@ -84,7 +83,7 @@ fn is_behind(workload: &WorkloadView) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use vmcp::config::Source;
+    use vmcp::config::{Outgoing, Source, Timeouts};
 
     use super::*;
     use crate::daemon::Folders;
@@ -103,7 +102,8 @@ mod tests {
         let folders =
             Folders { run: folder.clone(), state: folder.clone(), data: folder.clone(), config: folder };
         let outgoing = Outgoing { source: Source::Inline, default: None, backends: BTreeMap::new() };
-        let group = Group { name: "g".into(), daemon: DaemonClient::running(folders), outgoing };
+        let calling = Calling { outgoing, timeouts: Timeouts::default() };
+        let group = Group { name: "g".into(), daemon: DaemonClient::running(folders), calling };
         let url = "http://127.0.0.1:1/sse";
         let members = group.members(&[
             workload("c", "g", "starting", url),

@@ -83,10 +83,11 @@ impl KeyRing {
         STANDARD.encode(bytes)
     }
 
-    /// Encrypts `plain` with the first key: key id, nonce, ciphertext and tag. Contexts are apart by their first twelve bytes.
+    /// Encrypts `plain` with the first key: key id, nonce, ciphertext and tag. It opens in the same context only, of
+    /// which the first twelve bytes count.
     ///
     /// # Panics
-    /// Never: no text is as long as the cipher's limit.
+    /// If the operating system gives no randomness, which no caller could mend.
     #[must_use]
     pub fn seal(&self, context: &'static [u8], plain: &[u8]) -> Vec<u8> {
         let key = &self.keys[0];
@@ -103,7 +104,6 @@ impl KeyRing {
     }
 
     /// Decrypts in place; `None` for whatever this ring did not seal in this context.
-    #[must_use]
     pub fn open<'a>(&self, context: &'static [u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
         let (head, rest) = sealed.split_at_mut_checked(KEY_ID_BYTES + NONCE_BYTES)?;
         let id: [u8; KEY_ID_BYTES] = head[..KEY_ID_BYTES].try_into().ok()?;

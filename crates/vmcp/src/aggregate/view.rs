@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mcp::param_headers::ParamHeaders;
 
 use super::composites::{self, Composites};
 use super::problem::{Claimant, Problem};
@@ -60,6 +61,13 @@ impl Route {
     #[must_use]
     pub fn input_schema(&self) -> Option<Data> {
         serde_json::from_slice(&self.item.input_schema()).ok()
+    }
+
+    /// Which of a tool's arguments are repeated in headers (2026-07-28).
+    #[must_use]
+    pub fn param_headers(&self) -> ParamHeaders {
+        // A tool whose annotations are not allowed is not listed.
+        ParamHeaders::from_schema(&self.item.input_schema()).unwrap_or_default()
     }
 
     pub(super) fn claimant(&self) -> Claimant {

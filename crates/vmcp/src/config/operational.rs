@@ -19,10 +19,11 @@ pub struct Operational {
 }
 
 /// How long calls of backends may take.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timeouts {
-    /// Of those that nothing is said of.
-    pub default: Duration,
+    /// Of those that nothing is said of. Where it is not written a call may take as long as it takes: ToolHive has never
+    /// held anybody to the half minute that it takes for said.
+    pub default: Option<Duration>,
     /// Of the others.
     pub per_workload: BTreeMap<String, Duration>,
 }
@@ -71,7 +72,7 @@ impl Default for Operational {
     fn default() -> Self {
         Self {
             is_debug: false,
-            timeouts: Timeouts { default: HALF_A_MINUTE, per_workload: BTreeMap::new() },
+            timeouts: Timeouts::default(),
             failures: FailureHandling {
                 check_interval: HALF_A_MINUTE,
                 check_timeout: CHECK_TIMEOUT,
@@ -103,7 +104,7 @@ pub(super) fn read(root: &mut Section<'_>, reader: &mut Reader<'_>) -> Operation
 }
 
 fn read_timeouts(mut section: Section<'_>, reader: &mut Reader<'_>) -> Timeouts {
-    let default = section.duration_or(reader, "default", HALF_A_MINUTE);
+    let default = section.duration(reader, "default").filter(|time| !time.is_zero());
     let mut per_workload = BTreeMap::new();
     for (workload, path, node) in section.map(reader, "perWorkload") {
         let parsed = match &node.value {

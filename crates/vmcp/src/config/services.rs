@@ -286,8 +286,8 @@ pub enum SessionStorage {
         address: String,
         /// Which of its databases.
         database: i64,
-        /// What the keys begin with.
-        key_prefix: String,
+        /// What the keys begin with, if that is said, with a colon at its end.
+        key_prefix: Option<String>,
     },
 }
 
@@ -297,8 +297,8 @@ pub(super) fn session_storage(root: &mut Section<'_>, reader: &mut Reader<'_>) -
         section.word(reader, "provider", &[("memory", false), ("redis", true)]).unwrap_or_default();
     let address = section.text(reader, "address");
     let database = section.integer(reader, "db").unwrap_or_default();
-    let key_prefix = section.text(reader, "keyPrefix").unwrap_or_else(|| "thv:vmcp:session:".to_owned());
-    if !key_prefix.ends_with(':') {
+    let key_prefix = section.text(reader, "keyPrefix");
+    if key_prefix.as_ref().is_some_and(|prefix| !prefix.ends_with(':')) {
         section.say(reader, "keyPrefix", "must end with ':'");
     }
     if is_redis && address.is_none() {

@@ -4,11 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use mcp::message::Kind;
 use mcp::sse::Decoder;
-use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
+use mcp::{Era, ErrorCode, ErrorReply, Malformed, Message, Method, Revision, headers};
 use model::PrincipalDigest;
 use proxy::{Body, Call};
 use tokio::time::timeout;
@@ -45,6 +45,14 @@ pub(super) struct Speaker<'a> {
     pub(super) version: Option<&'a HeaderValue>,
 }
 
+/// What came back, whatever it means.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) status: StatusCode,
+    pub(super) session: Option<HeaderValue>,
+    pub(super) message: Result<Message, Malformed>,
+}
+
 /// A backend's answer to a request.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -53,6 +61,22 @@ pub(super) struct Reply {
 }
 
 impl Speaker<'_> {
+    /// The version of one who speaks without a session.
+    pub(super) fn modern_version() -> HeaderValue {
+        HeaderValue::from_static(Revision::V2026_07_28.as_str())
+    }
+
+    /// Whether there is no session, and what is said is of 2026-07-28.
+    pub(super) fn is_modern(&self) -> bool {
+        self.version.is_some_and(|version| *version == Revision::V2026_07_28.as_str())
+    }
+
+    /// Asks, and gives what came back.
+    pub(super) async fn exchange_text(&self, text: Bytes, within: Duration) -> Result<Exchange, NoAnswer> {
+        let asked = Message::parse(text).map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
+        timeout(within, self.exchange(&asked)).await.unwrap_or(Err(NoAnswer::TimedOut(within)))
+    }
+
     /// Asks; a JSON-RPC error is none of the answers that come back.
     pub(super) async fn ask(&self, text: Bytes, within: Duration) -> Result<Reply, NoAnswer> {
         let asked = Message::parse(text).map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
@@ -84,22 +108,33 @@ impl Speaker<'_> {
         (response.status() == StatusCode::OK && is_event_stream(&response)).then(|| response.into_body())
     }
 
-    async fn answer(&self, asked: &Message) -> Result<Reply, NoAnswer> {
+    /// Opens what the backend says to those who asked for it with this request; `None` where it does not.
+    pub(super) async fn subscribe(&self, text: Bytes) -> Option<Body> {
+        let asked = Message::parse(text).ok()?;
+        let response = self.member.backend.handle(self.call(HttpMethod::POST, Some(asked), None)).await;
+        (response.status() == StatusCode::OK && is_event_stream(&response)).then(|| response.into_body())
+    }
+
+    async fn exchange(&self, asked: &Message) -> Result<Exchange, NoAnswer> {
         let response =
             self.member.backend.handle(self.call(HttpMethod::POST, Some(asked.clone()), None)).await;
         let session = response.headers().get(&headers::SESSION_ID).cloned();
         let status = response.status();
         let events = is_event_stream(&response);
         let mut body = response.into_body();
-        let message = if events {
-            self.among_events(&mut body, asked.id()).await?
-        } else {
-            let text = read(&mut body, MAX_ANSWER).await?;
-            match Message::parse(text) {
-                Ok(message) => message,
-                Err(_) if !status.is_success() => return Err(NoAnswer::Status(status)),
-                Err(problem) => return Err(NoAnswer::Unreadable(problem.to_string())),
-            }
+        let message = match events {
+            true => Ok(self.among_events(&mut body, asked.id()).await?),
+            false => Message::parse(read(&mut body, MAX_ANSWER).await?),
+        };
+        Ok(Exchange { status, session, message })
+    }
+
+    async fn answer(&self, asked: &Message) -> Result<Reply, NoAnswer> {
+        let Exchange { status, session, message } = self.exchange(asked).await?;
+        let message = match message {
+            Ok(message) => message,
+            Err(_) if !status.is_success() => return Err(NoAnswer::Status(status)),
+            Err(problem) => return Err(NoAnswer::Unreadable(problem.to_string())),
         };
         match message.kind() {
             Kind::Result if status.is_success() => Ok(Reply { session, message }),
@@ -168,14 +203,30 @@ impl Speaker<'_> {
                 head.headers.insert(name, value.clone());
             }
         }
+        let era = if self.is_modern() { Era::Modern } else { Era::Legacy };
+        if let Some(message) = message.as_ref().filter(|_| era == Era::Modern) {
+            mirror(&mut head.headers, message);
+        }
         let body = match message {
             None => mcp::request::Body::None,
-            Some(message) => mcp::request::Body::Message { message: Box::new(message), era: Era::Legacy },
+            Some(message) => mcp::request::Body::Message { message: Box::new(message), era },
         };
         let client = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let request = mcp::Request { head: Box::new(head), body };
         Call { request, principal: self.principal, client, tls: false }
     }
+}
+
+/// Says in headers what a message of 2026-07-28 is about.
+pub(super) fn mirror(head: &mut HeaderMap, message: &Message) {
+    head.insert(headers::PROTOCOL_VERSION, Speaker::modern_version());
+    if let Some(method) = message.method_name().and_then(|method| HeaderValue::from_str(&method).ok()) {
+        head.insert(headers::METHOD, method);
+    }
+    match message.target() {
+        Some(target) => head.insert(headers::NAME, headers::encode_value(&target)),
+        None => head.remove(headers::NAME),
+    };
 }
 
 /// The result to a request.

@@ -14,6 +14,7 @@ use proxy::Body;
 use proxy::failure::FailureClass;
 use proxy::session::Session;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::ask::{MAX_ANSWER, NoAnswer, error_of, is_event_stream, read};
 use super::health::Seen;
@@ -95,7 +96,14 @@ impl Hub {
             id,
             is_over: false,
         };
-        let answer = self.asked(caller, &member, &asked).await;
+        let asking = self.asked(caller, &member, &asked);
+        let answer = match member.backend.call_within() {
+            None => asking.await,
+            Some(within) => timeout(within, asking).await.map_err(|_| {
+                self.saw(&member, Seen::Failure);
+                CallFailure::Unknown(format!("backend {} has not answered within {within:?}", member.name))
+            })?,
+        };
         under_way.is_over = true;
         answer
     }
@@ -114,6 +122,23 @@ impl Hub {
                 self.saw(member, Seen::Failure);
                 CallFailure::NotSent(format!("backend {} is not available: {problem}", member.name))
             })?;
+            if opened.is_modern() {
+                match self.ask_for(session, member, asked, caller.voice).await {
+                    Ok(Some(answer)) => return told(member, answer, StatusCode::OK),
+                    Ok(None) if !is_again => {
+                        is_again = true;
+                        session.backend.lost(&member.name, &opened);
+                        continue;
+                    }
+                    Ok(None) => {
+                        return Err(CallFailure::NotSent(format!(
+                            "backend {} serves neither era",
+                            member.name
+                        )));
+                    }
+                    Err(problem) => return Err(unknown(member, &problem)),
+                }
+            }
             let call =
                 self.speaker(session, member, &opened).call(HttpMethod::POST, Some(asked.clone()), None);
             let mut response = member.backend.handle(call).await;
@@ -173,8 +198,12 @@ async fn among_events(
                 Kind::Result | Kind::Error if message.id() == asked.id() => return Ok(message),
                 Kind::Result | Kind::Error => {}
                 Kind::Request | Kind::Notification => match pass(member, &event.data) {
-                    Passed::AsItIs => drop(voice.say(&event.data).await),
-                    Passed::As(text) => drop(voice.say(&text).await),
+                    Passed::AsItIs => {
+                        voice.say(&event.data).await;
+                    }
+                    Passed::As(text) => {
+                        voice.say(&text).await;
+                    }
                     Passed::Kept => {}
                 },
             }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::BodyExt;
 use mcp::message::Kind;
 use mcp::sse::{Decoder, Event};
@@ -73,7 +72,7 @@ async fn follow_session(hub: &Hub, member: &Member) -> Option<NoAnswer> {
     let path = &*hub.config.path;
     let begun = Instant::now();
     let own = tokio::select! {
-        own = OwnSession::begin(member, path, hub.config.begin_within) => match own {
+        own = OwnSession::begin(hub, member) => match own {
             Ok(own) => own,
             Err(problem) => return Some(problem),
         },
@@ -83,13 +82,13 @@ async fn follow_session(hub: &Hub, member: &Member) -> Option<NoAnswer> {
         problem = look_and_listen(hub, member, &own, begun) => Some(problem),
         () = ended(hub, member) => None,
     };
-    own.speaker(member, path).end(LAST_WAIT).await;
+    own.end(member, path, LAST_WAIT).await;
     problem
 }
 
 async fn look_and_listen(hub: &Hub, member: &Member, own: &OwnSession, mut begun: Instant) -> NoAnswer {
     let path = &*hub.config.path;
-    let mut stream = own.speaker(member, path).listen(None).await.map(|body| Notices::new(body, member));
+    let mut stream = own.listen(member, path).await.map(|body| Notices::new(body, member));
     loop {
         match own.list(member, path, hub.config.list_within).await {
             Ok(listing) => hub.publish(member, listing, Seen::Probe { took: begun.elapsed() }),
@@ -107,10 +106,10 @@ async fn look_and_listen(hub: &Hub, member: &Member, own: &OwnSession, mut begun
                     begun = Instant::now();
                     if stream.is_none() {
                         // It cannot say that something has changed, or its stream was cut.
-                        stream = own.speaker(member, path).listen(None).await.map(|body| Notices::new(body, member));
+                        stream = own.listen(member, path).await.map(|body| Notices::new(body, member));
                         break;
                     }
-                    if let Err(problem) = own.speaker(member, path).ask(ping(), hub.config.probe_within).await {
+                    if let Err(problem) = own.probe(member, path, hub.config.probe_within).await {
                         return problem;
                     }
                     hub.saw(member, Seen::Probe { took: begun.elapsed() });
@@ -121,10 +120,6 @@ async fn look_and_listen(hub: &Hub, member: &Member, own: &OwnSession, mut begun
         sleep(DEBOUNCE).await;
         begun = Instant::now();
     }
-}
-
-fn ping() -> Bytes {
-    Bytes::from_static(br#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#)
 }
 
 /// True for a change notice, false at the end of the stream. Never, where there is no stream.

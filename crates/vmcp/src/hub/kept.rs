@@ -77,6 +77,9 @@ impl Hub {
     }
 
     async fn write(&self, session: &Session<Held>, parts: PartTokens) -> Written {
+        if session.backend.is_own {
+            return Written::Yes;
+        }
         let epoch = session.backend.epoch.load(Ordering::Relaxed) + 1;
         match self.config.store.put(self.record(session, epoch, parts), Write::Move).await {
             Ok(true) => {
@@ -128,7 +131,7 @@ impl Hub {
 
     /// A backend's session that another replica has begun for the same client.
     pub(super) async fn opened_elsewhere(&self, session: &Session<Held>, name: &str) -> Option<Opened> {
-        if !self.config.store.is_shared() {
+        if session.backend.is_own || !self.config.store.is_shared() {
             return None;
         }
         let Ok(Some(Kept::Lives(record))) = self.config.store.get(session.id).await else { return None };
@@ -167,7 +170,9 @@ impl Hub {
     pub(super) async fn forget(&self, session: &Session<Held>) {
         session.backend.close_stream();
         session.backend.give_up_all();
-        if let Err(error) = self.config.store.end(session.id).await {
+        if session.backend.is_own {
+            self.seats.forget(session.id);
+        } else if let Err(error) = self.config.store.end(session.id).await {
             tracing::warn!(%error, session.id = %session.id, "the store does not know that the session has ended");
         }
         for (name, opened) in session.backend.all_opened() {

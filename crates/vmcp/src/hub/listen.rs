@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
-use mcp::headers;
 use mcp::sse::{Decoder, Event, message_event};
+use mcp::{Method, headers};
 use proxy::Body;
 use proxy::body::{OnClose, event_stream};
 use proxy::events::{Cursor, Entry, EventLog, StreamNumber};
@@ -23,18 +23,20 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::foreign::Foreign;
+use super::modern::envelope::own_request;
+use super::modern::reading::Reading;
 use super::relay::{Passed, Relay, pass};
-use super::session::Held;
+use super::session::{Held, Opened};
 use super::streamable::Answered;
-use super::{Changes, Hub};
+use super::{Changes, Hub, Member};
 
 /// Events on their way to a client, and from backends.
 const QUEUE: usize = 32;
 /// Changes that come together are told together.
-const DEBOUNCE: Duration = Duration::from_millis(20);
+pub(super) const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Between two tries to hear a backend.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest event of a backend that is taken.
 const MAX_EVENT: usize = 16 * 1024 * 1024;
 
@@ -175,7 +177,7 @@ impl Hub {
         let opened = session.backend.opened(last.backend)?;
         let own = HeaderValue::from_str(last.own).ok()?;
         let body = self.speaker(session, &member, &opened).listen(Some(&own)).await?;
-        Some(body.changed(Box::new(Relay::new(&member, None))))
+        Some(body.changed(Box::new(Relay::new(&member, None, None))))
     }
 }
 
@@ -264,7 +266,7 @@ impl Merging {
     }
 }
 
-async fn until(at: Option<Instant>) {
+pub(super) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
@@ -291,6 +293,9 @@ async fn read_once(
     inbox: &mpsc::Sender<Unasked>,
 ) -> Option<()> {
     let (member, opened) = (hub.member(name)?, session.backend.opened(name)?);
+    if opened.is_modern() {
+        return read_subscribed(hub, session, &member, &opened, inbox).await;
+    }
     let read = session.backend.stream.lock().read.get(name).cloned();
     let last = read.filter(|(token, _)| *token == opened.token).map(|(_, last)| last);
     let mut body = hub.speaker(session, &member, &opened).listen(last.as_ref()).await?;
@@ -306,6 +311,51 @@ async fn read_once(
         }
     }
     Some(())
+}
+
+/// What a backend without sessions says of the resources that the client has subscribed to.
+async fn read_subscribed(
+    hub: &Hub,
+    session: &Session<Held>,
+    member: &Member,
+    opened: &Opened,
+    inbox: &mpsc::Sender<Unasked>,
+) -> Option<()> {
+    let mut changes = session.backend.subscribed.subscribe();
+    loop {
+        let uris = {
+            let (view, remembered) = (hub.view.load(), session.backend.remembered.lock());
+            let of_it = |uri: &&str| view.resource(uri) == Some(&member.name);
+            remembered.subscriptions().filter(of_it).map(str::to_owned).collect::<Vec<_>>()
+        };
+        if !uris.is_empty() {
+            let wanted = serde_json::json!({"notifications": {"resourceSubscriptions": uris}});
+            let text = own_request(b"1", Method::SubscriptionsListen, &wanted);
+            let body = hub.speaker(session, member, opened).subscribe(text).await?;
+            tokio::select! {
+                () = pass_updates(Reading::stream(body), member, inbox) => return Some(()),
+                changed = changes.changed() => changed.ok()?,
+            }
+        } else {
+            changes.changed().await.ok()?;
+        }
+    }
+}
+
+/// Until the stream ends.
+async fn pass_updates(mut reading: Reading, member: &Member, inbox: &mpsc::Sender<Unasked>) {
+    while let Ok(message) = reading.next().await {
+        let Some(uri) = message.uri().filter(|_| message.method() == Method::ResourceUpdated) else {
+            continue;
+        };
+        let params = serde_json::json!({"uri": uri});
+        let notice = serde_json::json!({"jsonrpc": "2.0", "method": Method::ResourceUpdated.label(), "params": params});
+        let event = Event { data: notice.to_string().into(), ..Event::default() };
+        let unasked = Unasked { backend: Arc::clone(&member.name), token: None, event };
+        if inbox.send(unasked).await.is_err() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use proxy::body::Change;
 
 use super::Member;
 use super::foreign::{Foreign, wrap};
+use super::overdue::Timed;
 use super::session::InFlight;
 
 /// What is longer without an end is an answer: it passes unread.
@@ -67,11 +68,13 @@ pub(super) struct Relay {
     gave_up: bool,
     /// Dropped with the answer.
     _in_flight: Option<InFlight>,
+    timed: Option<Timed>,
 }
 
 impl Relay {
-    pub(super) fn new(member: &Arc<Member>, in_flight: Option<InFlight>) -> Self {
-        Self { member: Arc::clone(member), held: BytesMut::new(), gave_up: false, _in_flight: in_flight }
+    pub(super) fn new(member: &Arc<Member>, in_flight: Option<InFlight>, timed: Option<Timed>) -> Self {
+        let member = Arc::clone(member);
+        Self { member, held: BytesMut::new(), gave_up: false, _in_flight: in_flight, timed }
     }
 
     fn write(&self, block: &Block, out: &mut BytesMut) {
@@ -121,6 +124,11 @@ impl Change for Relay {
     fn finish(&mut self) -> Bytes {
         self.held.split().freeze()
     }
+
+    fn cut_short(&mut self) -> Bytes {
+        // What was held back is no whole event, and means nothing.
+        self.timed.as_ref().map(Timed::event).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +137,7 @@ mod tests {
     use crate::hub::tests::member;
 
     fn relayed(pieces: &[&str]) -> String {
-        let mut relay = Relay::new(&member("a"), None);
+        let mut relay = Relay::new(&member("a"), None, None);
         let mut out: Vec<u8> = Vec::new();
         for piece in pieces {
             out.extend_from_slice(&relay.pass(Bytes::copy_from_slice(piece.as_bytes())));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::request::Parts;
 use http::{Response, StatusCode, header};
 use mcp::message::Kind;
 use mcp::request::Body as RequestBody;
@@ -15,13 +14,19 @@ use proxy::session::{Remembered, Session};
 use proxy::streamable::{Accepts, at_once, empty};
 use proxy::{Body, Call, Failure};
 use serde_json::json;
+use tokio::time::timeout_at;
 
 use super::ask::{NoAnswer, is_event_stream, read, result};
+use super::era::refuses_legacy;
 use super::foreign::unwrap;
+use super::head::head_for;
 use super::health::Seen;
+use super::modern::of_session::Bridged;
+use super::modern::passing::Asked;
+use super::overdue::Timed;
 use super::passing::{Answers, Passing};
 use super::relay::Relay;
-use super::session::{Held, InFlight, Opened};
+use super::session::{Held, InFlight};
 use super::streamable::Answered;
 use super::{Hub, Member, PartialFailure};
 use crate::aggregate::Kind as Listed;
@@ -31,11 +36,12 @@ const NOTED_WITHIN: Duration = Duration::from_secs(1);
 /// A hub that was just started has not seen everything yet. So long after its start it shows what it has.
 const LISTS_WITHIN: Duration = Duration::from_secs(2);
 /// And so long after it, what nobody has is unknown.
-const KNOWS_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const KNOWS_WITHIN: Duration = Duration::from_secs(10);
 /// Of an error that is no message.
-const MAX_REFUSAL: usize = 64 * 1024;
+pub(super) const MAX_REFUSAL: usize = 64 * 1024;
 
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+pub(super) const LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 impl Hub {
     pub(super) async fn post(
@@ -97,7 +103,7 @@ impl Hub {
             Ok(Answers::Hub(tool)) => return Ok(self.answer_own(tool, session, message, accepts).await),
             Err(reply) => return Ok(refused(StatusCode::OK, "not_found", &reply, message.id())),
         };
-        let answer = self.pass(session, call, message, passing).await;
+        let answer = self.pass(session, call, message, accepts, passing).await;
         if Remembered::concerns(method) && answer.status().is_success() {
             self.note(session, message).await;
         }
@@ -106,6 +112,18 @@ impl Hub {
 
     /// A page of a list, from the snapshot.
     async fn listed(&self, kind: Listed, message: &Message, accepts: Accepts) -> Response<Body> {
+        match self.page(kind, message).await {
+            Ok(page) => at_once(accepts, result(message.id().unwrap_or_default(), &page)),
+            Err((class, reply)) => refused(StatusCode::OK, class, &reply, message.id()),
+        }
+    }
+
+    /// The result of a request for a page; an error comes with what it is counted under.
+    pub(super) async fn page(
+        &self,
+        kind: Listed,
+        message: &Message,
+    ) -> Result<Vec<u8>, (&'static str, ErrorReply)> {
         #[derive(serde::Deserialize)]
         struct Params {
             cursor: Option<String>,
@@ -116,15 +134,16 @@ impl Hub {
             let text = format!("not all backends are there: {} is missing", view.missing().join(", "));
             let reply = ErrorReply::new(ErrorCode::Internal, text)
                 .with_data(json!({"origin": "skep", "class": "backend_missing", "executed": "no"}));
-            return refused(StatusCode::OK, "backend_missing", &reply, message.id());
+            return Err(("backend_missing", reply));
         }
-        let params = message.params().map(serde_json::from_slice::<Params>);
-        let cursor = match params {
+        let cursor = match message.params().map(serde_json::from_slice::<Params>) {
             None => None,
             Some(Ok(params)) => params.cursor,
-            Some(Err(_)) => return refuse(message, ErrorCode::InvalidParams, "invalid cursor"),
+            Some(Err(_)) => {
+                return Err(("bad_request", ErrorReply::new(ErrorCode::InvalidParams, "invalid cursor")));
+            }
         };
-        at_once(accepts, result(message.id().unwrap_or_default(), &view.page(kind, cursor.as_deref())))
+        Ok(view.page(kind, cursor.as_deref()))
     }
 
     /// Has a backend answer. A session that it has lost is begun anew once: the request was not carried out.
@@ -133,6 +152,7 @@ impl Hub {
         session: &Arc<Session<Held>>,
         call: Call,
         message: &Message,
+        accepts: Accepts,
         passing: Passing,
     ) -> Response<Body> {
         let Passing { member, edit } = passing;
@@ -146,8 +166,9 @@ impl Hub {
                 Err(_) => return unavailable(&member, message, "it has a name that cannot be said to it"),
             },
         };
-        let in_flight = self.under_way(session, message, &member);
-        let (head, client, tls) = (call.request.head, call.client, call.tls);
+        let mut in_flight = self.under_way(session, message, &member);
+        let timed = Timed::begin(self, session, &member, message);
+        let (client, tls) = (call.client, call.tls);
         let mut is_again = false;
         loop {
             let opened = match self.opened(session, &member).await {
@@ -157,17 +178,51 @@ impl Hub {
                     return unavailable(&member, message, &problem.to_string());
                 }
             };
+            if opened.is_modern() {
+                if Remembered::concerns(message.method()) {
+                    // Listening is the hub's own affair.
+                    return at_once(accepts, result(message.id().unwrap_or_default(), b"{}"));
+                }
+                let asked = Asked::new(self, &call, message.clone(), accepts);
+                match self.bridge(session, &member, asked, theirs.clone(), in_flight).await {
+                    Bridged::OtherEra if !is_again => {
+                        is_again = true;
+                        session.backend.lost(&member.name, &opened);
+                        in_flight = self.under_way(session, message, &member);
+                        continue;
+                    }
+                    Bridged::OtherEra => return unavailable(&member, message, "it serves neither era"),
+                    Bridged::Answered(response) => return response,
+                }
+            }
             let body = RequestBody::Message { message: Box::new(theirs.clone()), era: Era::Legacy };
-            let head = Box::new(head_for(&head, &opened));
+            let head = Box::new(head_for(&call.request.head, &opened, &self.config.passed_headers));
             let request = mcp::Request { head, body };
-            let response =
-                member.backend.handle(Call { request, principal: session.principal, client, tls }).await;
+            let answering =
+                member.backend.handle(Call { request, principal: session.principal, client, tls });
+            let response = match &timed {
+                None => answering.await,
+                Some(timed) => match timeout_at(timed.deadline, answering).await {
+                    Ok(response) => response,
+                    Err(_) => return timed.answer(),
+                },
+            };
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 session.backend.lost(&member.name, &opened);
                 continue;
             }
-            return self.deliver(&member, response, message, in_flight).await;
+            let response = match in_other_era(response).await {
+                Ok(response) => response,
+                Err(_) if !is_again => {
+                    is_again = true;
+                    member.eras.doubt();
+                    session.backend.lost(&member.name, &opened);
+                    continue;
+                }
+                Err(response) => response,
+            };
+            return self.deliver(&member, response, message, in_flight, timed).await;
         }
     }
 
@@ -178,6 +233,7 @@ impl Hub {
         mut response: Response<Body>,
         asked: &Message,
         in_flight: InFlight,
+        timed: Option<Timed>,
     ) -> Response<Body> {
         response.headers_mut().remove(&headers::SESSION_ID);
         let class = response.extensions().get::<FailureClass>().map(|class| class.0);
@@ -188,7 +244,9 @@ impl Hub {
             }
             // Its length is another one now.
             response.headers_mut().remove(header::CONTENT_LENGTH);
-            return response.map(|body| body.changed(Box::new(Relay::new(member, Some(in_flight)))));
+            let deadline = timed.as_ref().map(|timed| timed.deadline);
+            let relay = Relay::new(member, Some(in_flight), timed);
+            return response.map(|body| body.changed_until(Box::new(relay), deadline));
         }
         // An error of one backend is one of this request, not of the session: some clients give that up.
         let status = response.status();
@@ -204,6 +262,16 @@ impl Hub {
         answer
     }
 
+    /// What one of the hub's own sessions has to say, as a client would.
+    pub(super) async fn hear_client(self: &Arc<Self>, session: &Arc<Session<Held>>, message: &Message) {
+        match message.kind() {
+            Kind::Notification => self.notice(session, message).await,
+            // An answer to what nobody asks any more comes too late.
+            Kind::Result | Kind::Error => drop(self.answer_of_client(session, message).await),
+            Kind::Request => {}
+        }
+    }
+
     /// What a client says to whom it concerns.
     async fn notice(self: &Arc<Self>, session: &Arc<Session<Held>>, message: &Message) {
         match message.method() {
@@ -211,6 +279,7 @@ impl Hub {
             Method::Initialized => {}
             Method::Cancelled => {
                 let id = message.cancelled_id().unwrap_or_default();
+                session.backend.cancel(id);
                 if session.backend.give_up(id) {
                 } else if let Some(backend) = session.backend.who_has(id) {
                     self.tell_one(session, &backend, message.text().clone()).await;
@@ -235,13 +304,16 @@ impl Hub {
 
     pub(super) async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
         let (Some(member), Some(opened)) = (self.member(name), session.backend.opened(name)) else { return };
+        if opened.is_modern() {
+            return;
+        }
         if let Err(problem) = self.speaker(session, &member, &opened).tell(text, NOTED_WITHIN).await {
             tracing::debug!(backend.id = name, error = %problem, "was not told");
         }
     }
 
     /// What a client answers to what a backend has asked.
-    async fn answer_of_client(&self, session: &Session<Held>, message: &Message) -> Answered {
+    async fn answer_of_client(self: &Arc<Self>, session: &Session<Held>, message: &Message) -> Answered {
         let unasked = || Failure::BadRequest { what: "a response answers no request here".to_owned() };
         let (name, id) = message.id().and_then(unwrap).ok_or_else(unasked)?;
         if name.is_empty() {
@@ -250,6 +322,10 @@ impl Hub {
         }
         let member = self.member(&name).ok_or_else(unasked)?;
         let opened = session.backend.opened(&name).ok_or_else(unasked)?;
+        if opened.is_modern() {
+            let waits = session.backend.questions.answer(&id, message);
+            return if waits { Ok(empty(StatusCode::ACCEPTED)) } else { Err(unasked()) };
+        }
         let text = message.splice(&[(message.id_span(), &id)]);
         match self.speaker(session, &member, &opened).tell(text, self.config.probe_within).await {
             Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
@@ -265,6 +341,7 @@ impl Hub {
     async fn note(&self, session: &Session<Held>, message: &Message) {
         let changed = session.backend.remembered.lock().note(message);
         if changed {
+            session.backend.subscribed.send_modify(|changes| *changes += 1);
             self.keep(session).await;
         }
     }
@@ -283,23 +360,21 @@ impl Hub {
     }
 }
 
-/// A client's head as a backend gets it.
-fn head_for(head: &Parts, opened: &Opened) -> Parts {
-    let mut head = head.clone();
-    for name in [headers::METHOD, headers::NAME, headers::SESSION_ID, header::CONTENT_LENGTH] {
-        head.headers.remove(name);
-    }
-    if let Some(token) = &opened.token {
-        head.headers.insert(headers::SESSION_ID, token.clone());
-    }
-    head.headers.insert(headers::PROTOCOL_VERSION, opened.version.clone());
-    head
-}
-
 /// Whether an answer says that the backend does not know its session.
 pub(super) fn is_unknown_session(response: &Response<Body>) -> bool {
     response.extensions().get::<FailureClass>() == Some(&FailureClass("unknown_session"))
         || response.status() == StatusCode::NOT_FOUND
+}
+
+/// An answer as it came; an error where it says that the backend knows no sessions (any more).
+async fn in_other_era(mut response: Response<Body>) -> Result<Response<Body>, Response<Body>> {
+    if response.status() != StatusCode::BAD_REQUEST {
+        return Ok(response);
+    }
+    let text = read(response.body_mut(), MAX_REFUSAL).await.unwrap_or_default();
+    let refuses = Message::parse(text.clone()).is_ok_and(|message| refuses_legacy(&message));
+    let response = response.map(|_| Body::Full(text));
+    if refuses { Err(response) } else { Ok(response) }
 }
 
 /// Whether an answer says that the backend is not there.
@@ -318,12 +393,12 @@ pub(super) fn refuse(message: &Message, code: ErrorCode, text: &str) -> Response
 }
 
 /// The answer to a request that its backend was not asked.
-fn unavailable(member: &Member, message: &Message, why: &str) -> Response<Body> {
+pub(super) fn unavailable(member: &Member, message: &Message, why: &str) -> Response<Body> {
     not_answered(member, message, why, "no")
 }
 
 /// The answer to a request whose backend is not there. The session is.
-fn not_answered(member: &Member, message: &Message, why: &str, executed: &str) -> Response<Body> {
+pub(super) fn not_answered(member: &Member, message: &Message, why: &str, executed: &str) -> Response<Body> {
     let text = format!("backend {} is not available: {why}", member.name);
     let data = json!({"origin": "skep", "class": "backend_unavailable", "backend": &*member.name, "executed": executed});
     let reply = ErrorReply::new(ErrorCode::Internal, text).with_data(data);

@@ -159,9 +159,13 @@ impl Runs {
         self.here.lock().get(&id).cloned()
     }
 
-    /// Where a new run for a request is. Its id may be another one's, where a client uses ids of requests twice.
-    async fn place(&self, session: Uuid, request: &[u8]) -> (Coming<'_>, Place) {
-        if let Some(coming) = self.comes(run_of(session, request))
+    /// Where a new run for a request is. Its id may be another one's, where a client uses ids of requests twice. That of a
+    /// client without a session ends with who asked for it.
+    async fn place(&self, session: &Session<Held>, request: &[u8]) -> (Coming<'_>, Place) {
+        if session.backend.is_own {
+            return (self.coming(Uuid::new_v4()), Place::Local);
+        }
+        if let Some(coming) = self.comes(run_of(session.id, request))
             && let Ok(Some(_)) = self.kept.hold(coming.id, HOLD).await
             && self.kept.read(&coming.id.to_string()).await.is_ok_and(|events| events.is_empty())
         {
@@ -216,7 +220,7 @@ impl Hub {
                 return at_once(accepts, result(message.id().unwrap_or_default(), &text));
             }
         };
-        let (coming, place) = self.runs.place(on_behalf.session.id, &on_behalf.id).await;
+        let (coming, place) = self.runs.place(&on_behalf.session, &on_behalf.id).await;
         let run = self.run_here(coming.id, place, on_behalf, 0);
         drop(coming);
         self.runs.counts.began.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +278,7 @@ impl Hub {
 
     /// What a client answers to a question of a run. `None` where nobody has asked it.
     pub(super) async fn answer_to_run(
-        &self,
+        self: &Arc<Self>,
         session: &Session<Held>,
         own: &[u8],
         answer: &Message,
@@ -300,7 +304,8 @@ impl Hub {
 
     /// A client does not want a request any more that is none of those here.
     pub(super) async fn cancelled_elsewhere(&self, session: &Session<Held>, request: &[u8]) {
-        if !self.config.workflows.composites().is_empty() && self.config.store.is_shared() {
+        let has_runs = !self.config.workflows.composites().is_empty() && !session.backend.is_own;
+        if has_runs && self.config.store.is_shared() {
             // Whoever works on the run, if there is one, hears of it.
             let _ = self.runs.kept.post(run_of(session.id, request), Letter::Cancelled).await;
         }

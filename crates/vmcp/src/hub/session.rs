@@ -10,17 +10,19 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::HeaderValue;
-use mcp::Message;
+use mcp::{Era, Message, Revision};
 use papaya::HashMap as SharedMap;
 use parking_lot::Mutex;
 use proxy::session::table::InUse;
 use proxy::session::{PartTokens, Remembered, Session};
-use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{NoAnswer, Reply, Speaker};
+use super::era::{Found, doubts_legacy};
 use super::listen::Stream;
 use super::listing::Greeting;
+use super::open_questions::OpenQuestions;
 use super::voice::Asides;
 use super::{Hub, Member};
 
@@ -31,7 +33,7 @@ pub(super) struct Held {
     pub(super) remembered: Mutex<Remembered>,
     slots: SharedMap<Arc<str>, Arc<Slot>>,
     /// Which backend has which of the client's requests.
-    in_flight: Mutex<HashMap<Box<[u8]>, Arc<str>>>,
+    in_flight: Mutex<HashMap<Box<[u8]>, UnderWay>>,
     /// Of the record.
     pub(super) epoch: AtomicU32,
     /// Held by whoever writes the record.
@@ -39,6 +41,11 @@ pub(super) struct Held {
     pub(super) stream: Mutex<Stream>,
     /// A backend's session has begun.
     pub(super) began: Notify,
+    /// Counts how often what the client has subscribed to has changed.
+    pub(super) subscribed: watch::Sender<u64>,
+    pub(super) questions: OpenQuestions,
+    /// Of the hub itself, for clients without sessions: nobody else knows it.
+    pub(super) is_own: bool,
     /// What the hub itself says on the stream.
     pub(super) asides: Asides,
     /// The client's requests that the hub itself answers, and what gives each of them up.
@@ -75,6 +82,16 @@ enum Begun {
 }
 
 impl Opened {
+    /// With a backend of 2026-07-28, which has none.
+    fn without_session() -> Self {
+        Self { token: None, version: Speaker::modern_version(), logs: false, subscribes: true }
+    }
+
+    /// Whether the backend knows no sessions, and is spoken to as 2026-07-28 says.
+    pub(super) fn is_modern(&self) -> bool {
+        self.version == Revision::V2026_07_28.as_str()
+    }
+
     /// As it stands in the record.
     pub(super) fn text(&self) -> String {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
@@ -105,12 +122,20 @@ impl Held {
             keeping: AsyncMutex::default(),
             stream: Mutex::default(),
             began: Notify::new(),
+            subscribed: watch::channel(0).0,
+            questions: OpenQuestions::default(),
+            is_own: false,
             asides: Asides::default(),
             own: Mutex::default(),
         };
         // There is nothing yet that it could replace.
         drop(held.join(parts));
         held
+    }
+
+    /// A session of the hub itself.
+    pub(super) fn of_hub(remembered: Remembered) -> Self {
+        Self { is_own: true, ..Self::new(remembered, &PartTokens::new(), 0) }
     }
 
     /// Takes up backends' sessions that another process has begun. Gives those that were begun here and are not those.
@@ -162,7 +187,14 @@ impl Held {
 
     /// Which backend has a request, by its id as the client wrote it.
     pub(super) fn who_has(&self, id: &[u8]) -> Option<Arc<str>> {
-        self.in_flight.lock().get(id).cloned()
+        self.in_flight.lock().get(id).map(|under_way| Arc::clone(&under_way.backend))
+    }
+
+    /// Its client does not want to know any more.
+    pub(super) fn cancel(&self, id: &[u8]) {
+        if let Some(under_way) = self.in_flight.lock().get(id) {
+            under_way.cancelled.cancel();
+        }
     }
 
     /// The client does not want a request any more; whether it is one that the hub works on.
@@ -185,11 +217,20 @@ impl Held {
     }
 }
 
+/// Where a request is, and how it is left.
+#[derive(Debug)]
+struct UnderWay {
+    backend: Arc<str>,
+    /// Only a backend without sessions has it from here that its request was cancelled.
+    cancelled: CancellationToken,
+}
+
 /// A request of a client's session that a backend has; ends when dropped.
 #[derive(Debug)]
 pub(super) struct InFlight {
     session: Arc<Session<Held>>,
     id: Box<[u8]>,
+    pub(super) cancelled: CancellationToken,
     _in_use: InUse<Held>,
 }
 
@@ -208,8 +249,10 @@ impl Hub {
         member: &Member,
     ) -> InFlight {
         let id: Box<[u8]> = message.id().unwrap_or_default().into();
-        session.backend.in_flight.lock().insert(id.clone(), Arc::clone(&member.name));
-        InFlight { session: Arc::clone(session), id, _in_use: self.table.enter(session) }
+        let cancelled = CancellationToken::new();
+        let under_way = UnderWay { backend: Arc::clone(&member.name), cancelled: cancelled.clone() };
+        session.backend.in_flight.lock().insert(id.clone(), under_way);
+        InFlight { session: Arc::clone(session), id, cancelled, _in_use: self.table.enter(session) }
     }
 
     /// The session with a backend; begun if there is none.
@@ -266,8 +309,23 @@ impl Hub {
         let within = self.config.begin_within;
         let principal = session.principal;
         let speaker = Speaker { member, path: &self.config.path, principal, session: None, version: None };
-        let Reply { session: token, message } = speaker.ask(initialize, within).await?;
+        if member.eras.serves(Era::Legacy) == Some(false) {
+            return Ok(Begun::Here(Opened::without_session()));
+        }
+        let Reply { session: token, message } = match speaker.ask(initialize, within).await {
+            Ok(reply) => reply,
+            Err(problem) if doubts_legacy(&problem) => {
+                let found = self.look(member, self.config.probe_within).await;
+                if !matches!(found, Found::Modern(_)) {
+                    return Err(problem);
+                }
+                member.eras.learn(Era::Legacy, false);
+                return Ok(Begun::Here(Opened::without_session()));
+            }
+            Err(problem) => return Err(problem),
+        };
         let greeting = Greeting::read(&message)?;
+        member.eras.learn(Era::Legacy, true);
         let version = HeaderValue::from_str(&greeting.protocol_version)
             .map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
         let capabilities = greeting.capabilities;

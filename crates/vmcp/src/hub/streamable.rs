@@ -84,19 +84,23 @@ impl Hub {
     fn greeting(&self, revision: Revision) -> Vec<u8> {
         let mut greeting = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": {
-                "tools": {"listChanged": true},
-                "prompts": {"listChanged": true},
-                "resources": {"subscribe": true, "listChanged": true},
-                "logging": {},
-                "completions": {},
-            },
+            "capabilities": Self::capabilities(),
             "serverInfo": {"name": self.config.name, "version": env!("CARGO_PKG_VERSION")},
         });
         if let Some(instructions) = self.view.load().instructions() {
             greeting["instructions"] = instructions.into();
         }
         greeting.to_string().into_bytes()
+    }
+
+    pub(super) fn capabilities() -> serde_json::Value {
+        json!({
+            "tools": {"listChanged": true},
+            "prompts": {"listChanged": true},
+            "resources": {"subscribe": true, "listChanged": true},
+            "logging": {},
+            "completions": {},
+        })
     }
 
     /// The session a request names.

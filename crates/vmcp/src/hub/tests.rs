@@ -1,6 +1,7 @@
 //! The hub between a client and scripted backends, in paused time.
 
 mod composites;
+mod modern;
 mod replicas;
 mod scripted;
 
@@ -36,6 +37,7 @@ fn config() -> HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
         aggregation: Aggregation::default(),
+        passed_headers: Vec::new(),
         workflows: Workflows::default(),
         resend: Arc::default(),
         runs: Arc::new(MemoryLog::new(100)),
@@ -153,6 +155,20 @@ impl Client {
 async fn json_of(response: Response<Body>) -> Value {
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("{bytes:?}"))
+}
+
+/// A request of a client without a session.
+pub(super) fn asked() -> super::modern::passing::Asked {
+    let text = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t"}});
+    super::modern::passing::Asked {
+        head: Box::new(Request::new(()).into_parts().0),
+        repeated: http::HeaderMap::new(),
+        message: Message::parse(text.to_string().into()).unwrap(),
+        accepts: proxy::streamable::Accepts::read(&http::HeaderMap::new()),
+        principal: ME,
+        client: ([127, 0, 0, 1], 1).into(),
+        tls: false,
+    }
 }
 
 /// The next event that is more than a sign of life: its id and its message.

@@ -21,7 +21,7 @@ pub(super) fn refuse(args: &RunArgs, config: &RunConfig) -> anyhow::Result<()> {
         );
     }
     let store = config.skep.as_ref().map_or("", |skep| &*skep.session_store);
-    if let Ok(StoreSource::Redis(url)) = StoreSource::parse(store)
+    if let Ok(StoreSource::Redis { url, .. }) = StoreSource::parse(store)
         && url.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
     {
         bail!(

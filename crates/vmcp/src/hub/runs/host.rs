@@ -14,14 +14,12 @@ use tokio::sync::oneshot;
 use super::super::Hub;
 use super::super::calling::{CallFailure, Caller};
 use super::super::foreign::Foreign;
+use super::super::requests::KNOWS_WITHIN;
 use super::{Pending, Run};
 use crate::aggregate::Route;
 use crate::workflow::exec::{CallError, Doing, Host, Question, Reply, ToolAnswer};
 use crate::workflow::log::{Event, Task, TaskEvent};
 use crate::workflow::template::Data;
-
-/// How long a hub that was just started is given to see its backends.
-const KNOWS_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The host of one run.
 pub(super) struct HubHost {

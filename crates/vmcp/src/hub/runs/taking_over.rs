@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::super::Hub;
 use super::super::own::Came;
+use super::super::requests::KNOWS_WITHIN;
 use super::super::session::Held;
 use super::going::How;
 use super::{HOLD, Place, Run};
@@ -25,8 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 32;
 /// Others are given so long to go on with what was left to them.
 const LEAVES_FOR: Duration = Duration::from_secs(5);
-/// A hub that was just started is given so long to see its backends.
-const KNOWS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a run is not gone on with.
 enum Unfit {

@@ -1,13 +1,13 @@
-//! A backend in memory that does what a test says: answers, hangs, lies, asks back, forgets its sessions.
+//! A backend in memory, of either era or both, that does what a test says: answers, hangs, lies, asks back, forgets its sessions.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use mcp::message::Kind;
-use mcp::{Message, headers};
+use mcp::{Era, ErrorCode, ErrorReply, Message, headers};
 use parking_lot::Mutex;
 use proxy::body::event_stream;
 use proxy::failure::json_answer;
@@ -44,7 +44,20 @@ pub(super) struct State {
     pub(super) got: Vec<(String, Value)>,
     pub(super) begun: usize,
     sessions: BTreeMap<String, Option<mpsc::Sender<Bytes>>>,
+    /// Calls that wait for an answer, with their ids.
     waiting: HashMap<String, VecDeque<(Value, mpsc::Sender<Bytes>)>>,
+    pub(super) eras: Eras,
+    /// Streams of those who listen for resources, with their tags.
+    pub(super) listeners: Vec<(Value, mpsc::Sender<Bytes>)>,
+}
+
+/// Which eras it serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Eras {
+    #[default]
+    Legacy,
+    Modern,
+    Both,
 }
 
 #[derive(Debug)]
@@ -58,6 +71,13 @@ impl Scripted {
         let tools =
             tools.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
         Arc::new(Self { name, state: Mutex::new(State { tools, ..State::default() }) })
+    }
+
+    /// One that serves these eras.
+    pub(super) fn of(name: &'static str, eras: Eras, tools: &[&str]) -> Arc<Self> {
+        let scripted = Self::new(name, tools);
+        scripted.state.lock().eras = eras;
+        scripted
     }
 
     pub(super) fn set(&self, mood: Mood) {
@@ -98,6 +118,14 @@ impl Scripted {
         };
         let value: Value = serde_json::from_slice(message.text()).unwrap();
         self.state.lock().got.push((session.clone(), value.clone()));
+        let eras = self.state.lock().eras;
+        if call.request.era() == Era::Modern && eras != Eras::Legacy {
+            return self.modern(&call.request.head.headers, message, &value).await;
+        }
+        if eras == Eras::Modern {
+            let reply = mcp::revision::unsupported("", &[mcp::Revision::V2026_07_28]);
+            return json_answer(StatusCode::BAD_REQUEST, reply.to_json(message.id()));
+        }
         if value["method"] == "initialize" {
             return self.initialize(&value).await;
         }
@@ -164,15 +192,94 @@ impl Scripted {
                 }
                 page
             }
+            "tools/call" => return self.call(session, message, value).await,
+            method => self.other(method),
+        };
+        answer(value, &result)
+    }
+
+    /// A request of 2026-07-28.
+    async fn modern(&self, head: &HeaderMap, message: &Message, value: &Value) -> Response<Body> {
+        if let Err(problem) = headers::check_mirrors(head, message) {
+            let reply = ErrorReply::new(ErrorCode::HeaderMismatch, problem.to_string());
+            return json_answer(StatusCode::BAD_REQUEST, reply.to_json(message.id()));
+        }
+        let params = &value["params"];
+        let mut result = match value["method"].as_str().unwrap() {
+            "server/discover" => json!({
+                "supportedVersions": ["2026-07-28"], "instructions": "be kind",
+                "capabilities": {"tools": {}, "resources": {"subscribe": true}, "prompts": {}},
+            }),
+            "tools/call" if params["name"] == "asks" => match params.get("inputResponses") {
+                Some(given) => {
+                    json!({"content": [], "structuredContent": {"given": given, "state": params["requestState"]}})
+                }
+                None => json!({
+                    "resultType": "input_required", "requestState": format!("of {}", self.name),
+                    "inputRequests": {"r": {"method": "roots/list"}},
+                }),
+            },
+            "tools/call" if params["name"] == "reports" => {
+                let (send, events) = mpsc::channel(16);
+                for message in reports(value) {
+                    send.send(mcp::sse::message_event(None, message.to_string().as_bytes())).await.unwrap();
+                }
+                return event_stream(Body::events(events, None));
+            }
+            "tools/call" if params["name"] == "slow" => {
+                tokio::time::sleep(Duration::from_secs(600)).await;
+                json!({"content": []})
+            }
+            "tools/call" => {
+                let text = format!("{}:{}:modern", self.name, params["name"].as_str().unwrap());
+                json!({"content": [{"type": "text", "text": text}]})
+            }
+            "subscriptions/listen" => return self.listen(value),
+            "tools/list" => json!({"tools": self.state.lock().tools}),
+            method => self.other(method),
+        };
+        if result.get("resultType").is_none() {
+            result["resultType"] = "complete".into();
+        }
+        for (name, value) in [("ttlMs", json!(60_000)), ("cacheScope", json!("public"))] {
+            result[name] = value;
+        }
+        answer(value, &result)
+    }
+
+    fn other(&self, method: &str) -> Value {
+        match method {
             "resources/list" => json!({"resources": [{"uri": format!("{}://r", self.name), "name": "r"}]}),
             "resources/templates/list" => json!({"resourceTemplates": [
                 {"uriTemplate": format!("{}://t/{{x}}", self.name), "name": "t"}
             ]}),
             "prompts/list" => json!({"prompts": [{"name": "p"}]}),
-            "tools/call" => return self.call(session, message, value).await,
             _ => json!({}),
-        };
-        answer(value, &result)
+        }
+    }
+
+    fn listen(&self, value: &Value) -> Response<Body> {
+        let (send, events) = mpsc::channel(16);
+        let (tag, wanted) = (value["id"].clone(), &value["params"]["notifications"]);
+        let params =
+            json!({"notifications": wanted, "_meta": {"io.modelcontextprotocol/subscriptionId": tag}});
+        let acknowledged =
+            json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params});
+        send.try_send(mcp::sse::message_event(None, acknowledged.to_string().as_bytes())).unwrap();
+        self.state.lock().listeners.push((tag, send));
+        event_stream(Body::events(events, None))
+    }
+
+    /// Tells whoever listens that a resource has changed.
+    pub(super) fn updates(&self, uri: &str) {
+        let state = self.state.lock();
+        for (tag, listener) in &state.listeners {
+            let params = json!({"uri": uri, "_meta": {"io.modelcontextprotocol/subscriptionId": tag}});
+            let notice =
+                json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params});
+            // Some have gone.
+            let _ = listener.try_send(mcp::sse::message_event(None, notice.to_string().as_bytes()));
+        }
     }
 
     async fn call(&self, session: &str, message: &Message, value: &Value) -> Response<Body> {
@@ -187,6 +294,13 @@ impl Scripted {
                     .entry(session.to_owned())
                     .or_default()
                     .push_back((value["id"].clone(), send));
+                event_stream(Body::events(events, None))
+            }
+            "reports" => {
+                let (send, events) = mpsc::channel(16);
+                for message in reports(value) {
+                    send.send(mcp::sse::message_event(None, message.to_string().as_bytes())).await.unwrap();
+                }
                 event_stream(Body::events(events, None))
             }
             "slow" => {
@@ -225,6 +339,16 @@ impl Backend for Scripted {
     fn handle(&self, call: Call) -> Answering<'_> {
         Box::pin(self.answer(call))
     }
+}
+
+/// What a tool says on the way, and its answer.
+fn reports(asked: &Value) -> [Value; 3] {
+    let token = &asked["params"]["_meta"]["progressToken"];
+    [
+        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}),
+        json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}),
+        json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"content": []}}),
+    ]
 }
 
 fn accepted() -> Response<Body> {

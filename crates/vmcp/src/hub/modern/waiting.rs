@@ -1,0 +1,101 @@
+//! Calls that wait in this process for their client to come back with an answer.
+
+use std::collections::HashMap;
+
+use mcp::{ErrorCode, ErrorReply};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::passing::Asked;
+use super::said::Said;
+
+/// Calls that wait at once, for all clients together.
+const MAX_WAITING: usize = 1024;
+
+/// The client has come back.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) asked: Asked,
+    pub(super) line: mpsc::Sender<Said>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(in crate::hub) struct Waiting {
+    /// Of this process: others do not know its calls.
+    pub(super) process: Uuid,
+    calls: Mutex<HashMap<Uuid, oneshot::Sender<Round>>>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { process: drawn(), calls: Mutex::default() }
+    }
+}
+
+/// Not to be guessed by nobody: it is sealed where it is seen.
+fn drawn() -> Uuid {
+    Uuid::from_u128(fastrand::u128(..))
+}
+
+impl Waiting {
+    /// A call waits from now on; `None` where there are too many.
+    pub(super) fn park(&self) -> Option<(Uuid, oneshot::Receiver<Round>)> {
+        let mut calls = self.calls.lock();
+        calls.retain(|_, call| !call.is_closed());
+        if calls.len() >= MAX_WAITING {
+            return None;
+        }
+        let (id, (wake, woken)) = (drawn(), oneshot::channel());
+        calls.insert(id, wake);
+        Some((id, woken))
+    }
+
+    /// Its client is back; once.
+    ///
+    /// # Errors
+    /// The answer where it does not wait here.
+    pub(super) fn wake(&self, process: Uuid, call: Uuid, round: Round) -> Result<(), ErrorReply> {
+        let waits = self.calls.lock().remove(&call).filter(|_| process == self.process);
+        let woken = waits.is_some_and(|waits| waits.send(round).is_ok());
+        if woken { Ok(()) } else { Err(not_here(process == self.process)) }
+    }
+}
+
+fn not_here(of_this_process: bool) -> ErrorReply {
+    let why = match of_this_process {
+        true => "it was not answered in time, or has been answered before",
+        false => "it waits, or waited, in another process of skep",
+    };
+    let text = format!(
+        "the call that has asked does not wait here any more ({why}): it may or may not have been carried out"
+    );
+    ErrorReply::new(ErrorCode::OutcomeUnknown, text).with_data(
+        json!({"origin": "skep", "class": "call_not_here", "executed": "unknown", "retriable": false}),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::asked;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_is_woken_once_and_in_its_own_process_only() {
+        let waiting = Waiting::default();
+        let round = || Round { asked: asked(), line: mpsc::channel(1).0 };
+        let (call, mut woken) = waiting.park().unwrap();
+        assert!(waiting.wake(waiting.process, drawn(), round()).is_err());
+        assert!(waiting.wake(waiting.process, call, round()).is_ok() && woken.try_recv().is_ok());
+        assert_eq!(waiting.wake(waiting.process, call, round()).unwrap_err().code, ErrorCode::OutcomeUnknown);
+        let (call, _woken) = waiting.park().unwrap();
+        let refused = waiting.wake(drawn(), call, round()).unwrap_err();
+        assert!(refused.message.contains("another process"), "{}", refused.message);
+        let parked: Vec<_> = std::iter::from_fn(|| waiting.park()).collect();
+        assert_eq!(parked.len(), MAX_WAITING);
+        drop(parked);
+        assert!(waiting.park().is_some(), "whoever has given up takes no room");
+    }
+}
