@@ -57,7 +57,7 @@ impl Runs {
 impl Hub {
     pub(super) async fn call_composite(self: &Arc<Self>, name: &str, call: OwnCall) -> Response<Body> {
         let OwnCall { on_behalf, message, accepts } = call;
-        let Some(plan) = self.config.workflows.plan(name) else {
+        let Some(plan) = self.shape.load().workflows.plan(name) else {
             let reply = ErrorReply::new(ErrorCode::InvalidParams, format!("Unknown tool: {name}"));
             return refused(StatusCode::OK, "not_found", &reply, message.id());
         };
