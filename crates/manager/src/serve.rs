@@ -4,6 +4,7 @@
 mod front;
 mod lane;
 mod members;
+mod reload;
 mod report;
 mod route;
 mod status;

@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use model::WorkloadName;
 use proxy::bridge::Mode;
-use vmcp::config::Aggregation;
-use vmcp::hub::PartialFailure;
+use vmcp::hub::Shape;
 use vmcp::hub::health::HealthPolicy;
-use vmcp::workflow::Workflows;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
-use crate::vmcp::Group;
+use crate::vmcp::{Group, VmcpFile};
 
 /// The server that is served.
 #[derive(Clone, Debug)]
@@ -38,7 +36,7 @@ pub enum Target {
     /// One or more instances that somebody else runs.
     Remote(HttpTarget),
     /// Several servers as one.
-    Virtual(Virtual),
+    Virtual(Box<Virtual>),
 }
 
 /// Several servers behind one endpoint.
@@ -48,18 +46,15 @@ pub struct Virtual {
     pub members: Vec<Member>,
     /// Whose workloads are members, too, for as long as they run.
     pub group: Option<Group>,
-    /// How what they offer becomes one.
-    pub aggregation: Aggregation,
-    /// Headers of clients that they get.
-    pub passed_headers: Vec<HeaderName>,
-    /// Tools made of others.
-    pub workflows: Workflows,
+    /// What clients are shown of what they have.
+    pub shape: Shape,
     pub health: HealthPolicy,
-    pub partial: PartialFailure,
     pub probe_every: Duration,
     pub probe_within: Duration,
     /// How often it is looked at whether what the log says of them still holds.
     pub report_every: Duration,
+    /// Where this was read, to be read again when that changes.
+    pub file: Option<VmcpFile>,
 }
 
 /// A server among several.

@@ -3,6 +3,7 @@
 //! What the file asks for and cannot be had yet is refused by name.
 
 mod draft;
+mod file;
 mod group;
 
 use std::collections::BTreeMap;
@@ -13,11 +14,11 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{NotAName, RunConfig, WorkloadName};
 use vmcp::config::{
-    Aggregation, Backend, Config, IncomingKind, Invalid, Operational, Outgoing, PartialFailure,
-    SessionStorage, Source, Strategy, StrategyKind, Timeouts, Transport,
+    Backend, Config, IncomingKind, Invalid, Operational, Outgoing, PartialFailure, SessionStorage, Source,
+    Strategy, StrategyKind, Timeouts, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
-use vmcp::hub::{self};
+use vmcp::hub::{self, Shape};
 use vmcp::workflow::Workflows;
 use vmcp::workflow::catalog::PlanProblems;
 
@@ -28,6 +29,7 @@ use crate::sessions::StoreSource;
 use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
 
 pub use draft::draft;
+pub use file::VmcpFile;
 pub use group::{Group, check_group};
 
 /// The password of the Redis that sessions are kept in.
@@ -93,32 +95,12 @@ fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Conf
 ///
 /// # Errors
 /// [`VmcpError`].
-pub fn settings(
-    text: &str,
-    beside: &Beside,
-    environment: &dyn Fn(&str) -> Option<String>,
-    around: &Surroundings,
-) -> Result<ServeSettings, VmcpError> {
-    let config = read(text, environment)?;
+pub fn settings(file: VmcpFile, beside: &Beside) -> Result<ServeSettings, VmcpError> {
+    let VmcpFile { environment, around, .. } = file.clone();
+    let config = read(&file.text, &environment)?;
     let name = WorkloadName::new(&config.name)?;
-    let operational = &config.operational;
-    let calling = Calling { outgoing: config.outgoing.clone(), timeouts: operational.timeouts.clone() };
-    let members =
-        config.backends.iter().map(|backend| member(backend, &calling)).collect::<Result<_, _>>()?;
-    let group = config.backends.is_empty().then(|| group(&config.group, calling, around));
-    let target = Virtual {
-        members,
-        group: group.transpose()?,
-        aggregation: config.aggregation.clone(),
-        passed_headers: passed_headers(&config)?,
-        workflows: Workflows::new(config.composites)?,
-        health: health(operational),
-        partial: partial(operational.failures.partial),
-        probe_every: operational.failures.check_interval,
-        probe_within: operational.failures.check_timeout,
-        report_every: operational.failures.report_interval,
-    };
-    let mut settings = serving(name, target, beside, around)?;
+    let target = Virtual { file: Some(file), ..target(&config, &around)? };
+    let mut settings = serving(name, target, beside, &around)?;
     match &config.session_storage {
         None => {}
         Some(SessionStorage::Memory) => settings.store = StoreSource::Memory,
@@ -132,6 +114,31 @@ pub fn settings(
         }
     }
     Ok(settings)
+}
+
+/// What a file says is behind the endpoint.
+fn target(config: &Config, around: &Surroundings) -> Result<Virtual, VmcpError> {
+    let operational = &config.operational;
+    let calling = Calling { outgoing: config.outgoing.clone(), timeouts: operational.timeouts.clone() };
+    let members =
+        config.backends.iter().map(|backend| member(backend, &calling)).collect::<Result<_, _>>()?;
+    let group = config.backends.is_empty().then(|| group(&config.group, calling, around));
+    let shape = Shape {
+        aggregation: config.aggregation.clone(),
+        passed_headers: passed_headers(config)?,
+        workflows: Workflows::new(config.composites.clone())?,
+        partial: partial(operational.failures.partial),
+    };
+    Ok(Virtual {
+        members,
+        group: group.transpose()?,
+        shape,
+        health: health(operational),
+        probe_every: operational.failures.check_interval,
+        probe_within: operational.failures.check_timeout,
+        report_every: operational.failures.report_interval,
+        file: None,
+    })
 }
 
 /// Makes settings for the workloads of a group: everybody may come in, and names are prefixed.
@@ -152,14 +159,12 @@ pub fn settings_of_group(
     let target = Virtual {
         members: Vec::new(),
         group: Some(group(name, calling, around)?),
-        aggregation: Aggregation::default(),
-        passed_headers: Vec::new(),
-        workflows: Workflows::default(),
+        shape: Shape::default(),
         health: health(&usual),
-        partial: hub::PartialFailure::BestEffort,
         probe_every: usual.failures.check_interval,
         probe_within: usual.failures.check_timeout,
         report_every: usual.failures.report_interval,
+        file: None,
     };
     serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
 }
@@ -191,7 +196,7 @@ fn serving(
     if let Some(ttl) = beside.session_ttl {
         run.session_ttl = humantime::format_duration(ttl).to_string();
     }
-    Ok(plan::settings_of(&run, name, Target::Virtual(target), around)?)
+    Ok(plan::settings_of(&run, name, Target::Virtual(Box::new(target)), around)?)
 }
 
 fn member(backend: &Backend, calling: &Calling) -> Result<Member, VmcpError> {
@@ -344,10 +349,12 @@ aggregation:
 
     fn planned(text: &str) -> Virtual {
         let beside = Beside { host: "127.0.0.1".into(), port: 4483, ..Beside::default() };
-        let settings = settings(text, &beside, &environment, &around()).unwrap();
+        let file =
+            VmcpFile { path: "many.yaml".into(), text: text.to_owned(), environment, around: around() };
+        let settings = settings(file, &beside).unwrap();
         assert_eq!((settings.name.as_str(), settings.listen.port), ("many", 4483));
         match settings.target {
-            Target::Virtual(target) => target,
+            Target::Virtual(target) => *target,
             other => panic!("{other:?}"),
         }
     }
@@ -355,7 +362,7 @@ aggregation:
     #[test]
     fn a_file_names_its_backends_and_how_they_are_called() {
         let target = planned(FILE);
-        assert_eq!(target.aggregation.prefix, "{workload}.");
+        assert_eq!(target.shape.aggregation.prefix, "{workload}.");
         let [a, b] = &target.members[..] else { panic!("two") };
         assert_eq!((a.name.as_str(), &a.http.headers["x-key"]), ("a", &HeaderValue::from_static("secret")));
         assert!(b.http.transport == HttpTransport::Sse && b.http.headers.is_empty());
@@ -371,7 +378,7 @@ aggregation:
   tools: [{{workload: a, filter: [x]}}, {{workload: b, excludeAll: true}}]
 "
         ));
-        let aggregation = target.aggregation;
+        let aggregation = target.shape.aggregation;
         assert_eq!(aggregation.conflicts, Conflicts::Priority { order: vec!["b".into(), "a".into()] });
         assert!(aggregation.tools.len() == 2 && aggregation.prefix == "{workload}_");
     }
@@ -394,9 +401,9 @@ aggregation:
     fn a_mode_counts_where_it_is_written() {
         let mode = |mode: &str| {
             let said = format!("operational: {{failureHandling: {{partialFailureMode: {mode}}}}}");
-            planned(&format!("{FILE}{said}\n")).partial
+            planned(&format!("{FILE}{said}\n")).shape.partial
         };
-        assert_eq!(planned(FILE).partial, hub::PartialFailure::BestEffort);
+        assert_eq!(planned(FILE).shape.partial, hub::PartialFailure::BestEffort);
         assert_eq!(mode("fail"), hub::PartialFailure::Fail);
         assert_eq!(mode("best_effort"), hub::PartialFailure::BestEffort);
     }

@@ -105,6 +105,18 @@ pub enum PartialFailure {
     Fail,
 }
 
+/// What clients are shown of what there is. It may become another while the hub serves.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// How what backends offer becomes one.
+    pub aggregation: Aggregation,
+    /// Headers of clients that backends get.
+    pub passed_headers: Vec<HeaderName>,
+    /// Tools made of others.
+    pub workflows: Workflows,
+    pub partial: PartialFailure,
+}
+
 /// What a hub is made of.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
@@ -112,12 +124,8 @@ pub struct HubConfig {
     pub name: String,
     /// Where the endpoint is, `/mcp`.
     pub path: String,
-    /// How what backends offer becomes one.
-    pub aggregation: Aggregation,
-    /// Headers of clients that backends get.
-    pub passed_headers: Vec<HeaderName>,
-    /// Tools made of others.
-    pub workflows: Workflows,
+    /// What clients are shown at first.
+    pub shape: Shape,
     /// What may be done again although it may have been done.
     pub resend: Arc<ResendPolicy>,
     pub keys: Arc<KeyRing>,
@@ -127,7 +135,6 @@ pub struct HubConfig {
     /// Where runs of workflows are.
     pub runs: Arc<dyn RunStore>,
     pub health: HealthPolicy,
-    pub partial: PartialFailure,
     /// For a backend to begin a session.
     pub begin_within: Duration,
     /// For a backend to list all it has.
@@ -220,6 +227,7 @@ pub struct BackendState {
 pub struct Hub {
     config: HubConfig,
     members: ArcSwap<BTreeMap<Arc<str>, Arc<Member>>>,
+    shape: ArcSwap<Shape>,
     view: ArcSwap<View>,
     /// Held by whoever makes the next view.
     changing: Mutex<()>,
@@ -248,12 +256,14 @@ impl fmt::Debug for Hub {
 impl Hub {
     /// A hub without backends. Its tasks are among these.
     #[must_use]
-    pub fn new(config: HubConfig, tasks: Tasks) -> Arc<Self> {
+    pub fn new(mut config: HubConfig, tasks: Tasks) -> Arc<Self> {
+        let shape = std::mem::take(&mut config.shape);
         let runs = Runs::new(Arc::clone(&config.runs));
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
         Arc::new(Self {
             config,
             members: ArcSwap::default(),
+            shape: ArcSwap::from_pointee(shape),
             view: ArcSwap::default(),
             changing: Mutex::default(),
             changes: watch::channel(Changes::default()).0,
@@ -298,6 +308,12 @@ impl Hub {
             }
             self.members.store(Arc::new(members));
         }
+        self.refresh();
+    }
+
+    /// From now on clients are shown this. What is under way goes on as it began.
+    pub fn reshape(&self, shape: Shape) {
+        self.shape.store(Arc::new(shape));
         self.refresh();
     }
 
@@ -462,9 +478,9 @@ impl Hub {
     fn refresh(&self) {
         let _changing = self.changing.lock();
         let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
-        let composites = self.config.workflows.composites();
-        let (view, before) =
-            (View::new(&offers, &self.config.aggregation, composites), self.view.load_full());
+        let shape = self.shape.load();
+        let view = View::new(&offers, &shape.aggregation, shape.workflows.composites());
+        let before = self.view.load_full();
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
         let tools = differs(Listed::Tools);
         let prompts = differs(Listed::Prompts);

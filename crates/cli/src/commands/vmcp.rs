@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use manager::daemon::client::DaemonClient;
-use manager::target::{Target, Virtual};
-use manager::vmcp::{self, Beside};
+use manager::target::Target;
+use manager::vmcp::{self, Beside, VmcpFile};
 
 use super::daemon;
 use super::serve::{self, Telling};
@@ -47,13 +47,16 @@ fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let around = surroundings::in_the_foreground()?;
     let settings = match (&args.config, &args.group) {
         (Some(config), _) => {
-            let text = read(config)?;
-            vmcp::settings(&text, &beside, &environment, &around).context("configuration loading failed")?
+            let (path, text) = (config.clone(), read(config)?);
+            let file = VmcpFile { path, text, environment, around };
+            vmcp::settings(file, &beside).context("configuration loading failed")?
         }
         (None, Some(group)) => vmcp::settings_of_group(group, &beside, &around)?,
         (None, None) => bail!("either --config or --group must be specified"),
     };
-    if let Target::Virtual(Virtual { group: Some(group), .. }) = &settings.target {
+    if let Target::Virtual(target) = &settings.target
+        && let Some(group) = &target.group
+    {
         daemon::ask(async |client| Ok(vmcp::check_group(&client, group.name()).await?))?;
     }
     let telling =

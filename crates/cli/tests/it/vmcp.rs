@@ -271,6 +271,31 @@ async fn the_servers_of_a_group_come_move_and_go() {
 }
 
 #[tokio::test]
+async fn a_file_that_changes_holds_from_then_on_and_sessions_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_a, a), (_b, b)) = (example("a"), example("b"));
+    let path = file(folder.path(), &[("a", &a)]);
+    let (_skep, url) = serve(folder.path(), &path, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "1");
+    file(folder.path(), &[("a", &a), ("b", &b)]);
+    all_there(&mut session, &["a", "b"]).await;
+    assert_eq!(session.call("b_counter", json!({})).await.unwrap(), "1");
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "2", "the same session with the server");
+    std::fs::write(&path, "name: many\nbackends: {").unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "3", "what is wrong changes nothing");
+    let hidden = "excludeAll: true";
+    let text = std::fs::read_to_string(file(folder.path(), &[("a", &a), ("b", &b)])).unwrap();
+    let strategy = "aggregation: {";
+    std::fs::write(&path, text.replace(strategy, &format!("{strategy}tools: [{{workload: b, {hidden}}}], ")))
+        .unwrap();
+    gone(&mut session, "b").await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "4");
+}
+
+#[tokio::test]
 async fn a_file_to_begin_with_is_drafted_and_served() {
     let home = Home::new();
     home.skep(&["group", "create", "desk"]).ok();

@@ -110,6 +110,7 @@ const TOUR: &str = "compositeTools:
     maxParallel: 2
     step: {type: tool, tool: time.get_current_time, arguments: {timezone: '{{.forEach.zone}}'}}
     onError: {action: continue}
+    defaultResults: {count: 0, completed: 0, failed: 0}
   - id: broken
     tool: time.convert_time
     arguments: {source_timezone: Nowhere/At_All, time: '12:00', target_timezone: UTC}
@@ -176,20 +177,23 @@ async fn a_workflow_over_servers_of_npm_and_pypi_calls_asks_and_goes_on_where_it
     );
 }
 
-/// Ten steps that leave a line each, with a pause between them that may be had again.
+/// Ten steps that leave a line each, with pauses between them that may be had again. The fourth is long enough to be seen.
 fn ten() -> String {
     let mut steps = String::new();
     for number in 1..=10 {
-        let before = number - 1;
-        let needs = if before == 0 { String::new() } else { format!(", dependsOn: [pause{before}]") };
+        let needs = match number {
+            1 => String::new(),
+            _ => format!(", dependsOn: [pause{}]", number - 1),
+        };
+        let delay = if number == 4 { 3000 } else { 50 };
         steps.push_str(&format!(
-            "  - {{id: line{number}, tool: s.record, arguments: {{text: 'line {number}'}}{needs}}}\n"
+            "  - {{id: line{number}, tool: s.record, arguments: {{text: 'line {number}'}}{needs}}}\n  \
+               - {{id: pause{number}, tool: s.slow, arguments: {{steps: 1, delay_ms: {delay}}}, dependsOn: [line{number}]}}\n"
         ));
-        steps.push_str(&format!("  - {{id: pause{number}, tool: s.slow, arguments: {{steps: 1, delay_ms: 300}}, dependsOn: [line{number}]}}\n"));
     }
     format!(
         "compositeTools:\n- name: ten\n  description: leaves ten lines\n  steps:\n{steps}  \
-             output: {{properties: {{last: {{type: string, description: d, value: '{{{{.steps.line10.status}}}}'}}}}}}\n"
+         output: {{properties: {{last: {{type: string, description: d, value: '{{{{.steps.line10.status}}}}'}}}}}}\n"
     )
 }
 

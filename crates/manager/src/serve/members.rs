@@ -147,7 +147,8 @@ impl Members {
         }
     }
 
-    async fn become_these(&self, wanted: Vec<Member>, hub: &Arc<Hub>) {
+    /// From now on these are its members.
+    pub(super) async fn become_these(&self, wanted: Vec<Member>, hub: &Arc<Hub>) {
         let gone: Vec<Made> = {
             let mut made = self.made.lock();
             made.extract_if(.., |_, one| !wanted.contains(&one.member)).map(|(_, one)| one).collect()

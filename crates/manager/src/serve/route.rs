@@ -33,6 +33,7 @@ use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, State, Supervisor};
 
 use super::members::{Kit, Members};
+use super::reload;
 use super::report::report;
 use super::{ServeSettings, StartError, client_tls, endpoints, status};
 use crate::control::Sessions;
@@ -332,16 +333,13 @@ impl Making<'_> {
         let config = HubConfig {
             name: self.settings.name.to_string(),
             path: self.paths.mcp.clone(),
-            aggregation: target.aggregation.clone(),
-            passed_headers: target.passed_headers.clone(),
-            workflows: target.workflows.clone(),
+            shape: target.shape.clone(),
             resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
             store,
             runs,
             health: target.health,
-            partial: target.partial,
             begin_within: BEGIN_WITHIN,
             list_within: BEGIN_WITHIN,
             probe_every: target.probe_every,
@@ -353,6 +351,14 @@ impl Making<'_> {
             let (stop, following) =
                 (self.tasks.stop_token(), Arc::clone(&members).follow(group, Arc::clone(&hub)));
             self.tasks.spawn("group", async move {
+                stop.run_until_cancelled(following).await;
+            });
+        }
+        if let Some(file) = target.file.clone() {
+            let following =
+                Box::pin(reload::follow(file, target.clone(), Arc::clone(&members), Arc::clone(&hub)));
+            let stop = self.tasks.stop_token();
+            self.tasks.spawn("file", async move {
                 stop.run_until_cancelled(following).await;
             });
         }

@@ -130,7 +130,7 @@ impl Hub {
         }
         self.settled(LISTS_WITHIN).await;
         let view = self.view.load();
-        if self.config.partial == PartialFailure::Fail && !view.missing().is_empty() {
+        if self.shape.load().partial == PartialFailure::Fail && !view.missing().is_empty() {
             let text = format!("not all backends are there: {} is missing", view.missing().join(", "));
             let reply = ErrorReply::new(ErrorCode::Internal, text)
                 .with_data(json!({"origin": "skep", "class": "backend_missing", "executed": "no"}));
@@ -196,7 +196,7 @@ impl Hub {
                 }
             }
             let body = RequestBody::Message { message: Box::new(theirs.clone()), era: Era::Legacy };
-            let head = Box::new(head_for(&call.request.head, &opened, &self.config.passed_headers));
+            let head = Box::new(head_for(&call.request.head, &opened, &self.shape.load().passed_headers));
             let request = mcp::Request { head, body };
             let answering =
                 member.backend.handle(Call { request, principal: session.principal, client, tls });

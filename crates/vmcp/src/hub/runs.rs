@@ -209,7 +209,7 @@ impl Drop for Coming<'_> {
 impl Hub {
     pub(super) async fn call_composite(self: &Arc<Self>, name: &str, call: OwnCall) -> Response<Body> {
         let OwnCall { on_behalf, message, accepts } = call;
-        let Some(plan) = self.config.workflows.plan(name) else {
+        let Some(plan) = self.shape.load().workflows.plan(name) else {
             let reply = ErrorReply::new(ErrorCode::InvalidParams, format!("Unknown tool: {name}"));
             return refused(StatusCode::OK, "not_found", &reply, message.id());
         };
@@ -304,7 +304,7 @@ impl Hub {
 
     /// A client does not want a request any more that is none of those here.
     pub(super) async fn cancelled_elsewhere(&self, session: &Session<Held>, request: &[u8]) {
-        let has_runs = !self.config.workflows.composites().is_empty() && !session.backend.is_own;
+        let has_runs = self.has_workflows() && !session.backend.is_own;
         if has_runs && self.config.store.is_shared() {
             // Whoever works on the run, if there is one, hears of it.
             let _ = self.runs.kept.post(run_of(session.id, request), Letter::Cancelled).await;
@@ -327,6 +327,10 @@ impl Hub {
         let mut count = self.runs.count.subscribe();
         // The hub has the sender. What is under way at the end is cut.
         let _ = timeout_at(deadline, count.wait_for(|count| *count == 0)).await;
+    }
+
+    fn has_workflows(&self) -> bool {
+        !self.shape.load().workflows.composites().is_empty()
     }
 
     /// How many runs came to what.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use telemetry::Tasks;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Shape;
 use super::health::{HealthPolicy, Status};
 use super::{Backend, Hub, HubConfig, Member, PartialFailure};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
@@ -36,16 +37,13 @@ fn config() -> HubConfig {
     HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
-        aggregation: Aggregation::default(),
-        passed_headers: Vec::new(),
-        workflows: Workflows::default(),
+        shape: Shape::default(),
         resend: Arc::default(),
         runs: Arc::new(MemoryLog::new(100)),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
         health: HealthPolicy::default(),
-        partial: PartialFailure::BestEffort,
         begin_within: Duration::from_secs(30),
         list_within: Duration::from_secs(30),
         probe_every: Duration::from_secs(30),
@@ -251,7 +249,7 @@ async fn names_are_as_the_configuration_says() {
     };
     let conflicts = Conflicts::Priority { order: vec!["a".into()] };
     let aggregation = Aggregation { conflicts, tools: vec![shown], ..Aggregation::default() };
-    let hub = hub_of(HubConfig { aggregation, ..config() }, &[&a, &b]);
+    let hub = hub_of(HubConfig { shape: Shape { aggregation, ..Shape::default() }, ..config() }, &[&a, &b]);
     sleep(Duration::from_secs(15)).await;
     let client = Client::begin(&hub).await;
     assert_eq!(client.tools().await, ["echo"]);
@@ -505,7 +503,10 @@ async fn a_dead_backend_is_not_shown_any_more_and_comes_back() {
 async fn a_list_is_an_error_where_all_backends_are_wanted() {
     let (a, b) = (Scripted::new("a", &["echo"]), Scripted::new("b", &["echo"]));
     b.set(Mood::Hangs);
-    let hub = hub_of(HubConfig { partial: PartialFailure::Fail, ..config() }, &[&a, &b]);
+    let hub = hub_of(
+        HubConfig { shape: Shape { partial: PartialFailure::Fail, ..Shape::default() }, ..config() },
+        &[&a, &b],
+    );
     sleep(Duration::from_secs(1)).await;
     let client = Client::begin(&hub).await;
     let answer = client.ask("tools/list", json!({})).await;

@@ -46,7 +46,7 @@ pub(in crate::hub) struct Asked {
 impl Asked {
     pub(in crate::hub) fn new(hub: &Hub, call: &Call, message: Message, accepts: Accepts) -> Self {
         let client = &call.request.head;
-        let head = Box::new(head_of(client, &hub.config.passed_headers));
+        let head = Box::new(head_of(client, &hub.shape.load().passed_headers));
         let repeated = repeated(&client.headers);
         Self {
             head,

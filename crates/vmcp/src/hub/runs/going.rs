@@ -72,7 +72,19 @@ impl Hub {
             () = self.keep_hold(&run) => Err(WorkflowError::Log(LogError::Moved)),
         };
         self.leave(&run, &ended).await;
-        came(&run, &ended)
+        match came(&run, &ended) {
+            Came::Elsewhere if self.is_lost(&run).await => {
+                let text = answer::failed("Workflow execution failed: what was written down of it is lost");
+                Came::Answer(result(&run.on_behalf.id, &text))
+            }
+            came => came,
+        }
+    }
+
+    /// Whether nobody can go on with a run: its place has forgotten it.
+    async fn is_lost(&self, run: &Run) -> bool {
+        let events = self.runs.log(run.place).read(&run.id.to_string()).await;
+        events.is_ok_and(|events| events.is_empty())
     }
 
     /// Says again and again that a run is this process's. Ends when it is another one's.

@@ -16,6 +16,7 @@ use super::super::requests::KNOWS_WITHIN;
 use super::super::session::Held;
 use super::going::How;
 use super::{HOLD, Place, Run};
+use crate::config::StepKind;
 use crate::workflow::log::{Caller, End, Event, Ledger, Task, TaskState};
 use crate::workflow::plan::Plan;
 use crate::workflow::runs::Letter;
@@ -48,10 +49,7 @@ struct Fit {
 impl Hub {
     /// Looks for runs that nobody works on until the hub is shut down.
     pub(in super::super) async fn look_after_runs(self: &Arc<Self>) {
-        if self.config.workflows.composites().is_empty() {
-            return;
-        }
-        self.settled(KNOWS_WITHIN).await;
+        let mut not_before = Instant::now();
         loop {
             tokio::select! {
                 () = self.draining.cancelled() => return,
@@ -59,7 +57,17 @@ impl Hub {
                 () = sleep(LOOK_EVERY.mul_f64(fastrand::f64().mul_add(0.5, 0.75))) => {}
             }
             self.runs.left.lock().retain(|_, since| since.elapsed() < LEAVES_FOR);
-            let Ok(open) = self.runs.kept.open().await else { continue };
+            if !self.has_workflows() {
+                continue;
+            }
+            let Ok(open) = self.runs.kept.open().await else {
+                // When the place is back, whoever works on a run says so first.
+                not_before = Instant::now() + HOLD;
+                continue;
+            };
+            if Instant::now() < not_before {
+                continue;
+            }
             let is_free =
                 |id: &Uuid| self.runs.here(*id).is_none() && !self.runs.left.lock().contains_key(id);
             for id in open.into_iter().filter(is_free).take(AT_ONCE) {
@@ -70,6 +78,8 @@ impl Hub {
 
     /// Goes on with a run, if nobody works on it.
     pub(super) async fn take_over(self: &Arc<Self>, id: Uuid) {
+        // Which tools there are is known by then.
+        self.settled(KNOWS_WITHIN).await;
         if let Some(_coming) = self.runs.comes(id) {
             self.take_over_alone(id).await;
         }
@@ -77,14 +87,15 @@ impl Hub {
 
     async fn take_over_alone(self: &Arc<Self>, id: Uuid) {
         let Ok(Some(letters)) = self.runs.kept.hold(id, HOLD).await else { return };
-        if self.runs.here(id).is_some() {
-            return;
-        }
         match self.fit(id).await {
             Ok(fit) => self.go_on(id, fit, letters),
             Err(Unfit::Later(why)) => {
                 tracing::debug!(run.id = %id, why, "a run is not gone on with yet");
                 self.runs.left.lock().insert(id, Instant::now());
+                for letter in letters {
+                    // If it is away, the client is asked again.
+                    let _ = self.runs.kept.post(id, letter).await;
+                }
                 let _ = self.runs.kept.release(id).await;
             }
             Err(Unfit::Over) => drop(self.runs.kept.release(id).await),
@@ -121,7 +132,7 @@ impl Hub {
         let ledger = Ledger::replay(&events).map_err(|error| failed(&error.to_string()))?;
         // Nothing may be known of it, or an index may be behind.
         let (Some(began), None) = (ledger.began(), ledger.end()) else { return Err(Unfit::Over) };
-        let plan = self.config.workflows.plan(&began.workflow);
+        let plan = self.shape.load().workflows.plan(&began.workflow);
         let plan = plan.ok_or_else(|| failed("the workflow is not there any more"))?;
         if let Some(gone) = ledger.tasks().find(|task| plan.position(&task.step).is_none()) {
             return Err(failed(&format!("the workflow has no step {:?} any more", &*gone.step)));
@@ -129,8 +140,26 @@ impl Hub {
         let caller = began.caller.clone().ok_or_else(|| failed("nobody waits for it"))?;
         let started = humantime::parse_rfc3339(&began.started).map_err(|error| failed(&error.to_string()))?;
         let elapsed = SystemTime::now().duration_since(started).unwrap_or_default();
+        if elapsed < plan.timeout
+            && let Some(tool) = self.missing_tool(&plan)
+        {
+            return Err(Unfit::Later(format!("its tool {tool} is not there")));
+        }
         let session = self.session_of(&caller).await?;
         Ok(Fit { plan, session, caller, elapsed, ledger })
+    }
+
+    /// A tool of these steps that no backend has listed yet: what is not known of it is not to be guessed.
+    fn missing_tool(&self, plan: &Plan) -> Option<String> {
+        let view = self.view.load();
+        let kinds = plan.steps.iter().map(|planned| match &planned.step.kind {
+            StepKind::ForEach(each) => each.step.as_ref().map(|inner| &inner.kind),
+            kind => Some(kind),
+        });
+        kinds.flatten().find_map(|kind| match kind {
+            StepKind::Tool(call) if view.reference(&call.tool).is_none() => Some(call.tool.clone()),
+            _ => None,
+        })
     }
 
     /// The session of a run's client, taken up as if that had asked something.

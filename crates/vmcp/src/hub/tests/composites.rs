@@ -1,5 +1,6 @@
 //! Composite tools: a call begins a run, and what becomes of it when the client asks, answers, goes and comes back.
 
+use super::super::Shape;
 use super::*;
 use crate::config::Config;
 
@@ -19,7 +20,10 @@ pub(super) fn workflows(composites: &[(&str, &str)]) -> Workflows {
 }
 
 async fn hub_with(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Arc<Hub> {
-    let hub = hub_of(HubConfig { workflows: workflows(composites), ..config() }, backends);
+    let hub = hub_of(
+        HubConfig { shape: Shape { workflows: workflows(composites), ..Shape::default() }, ..config() },
+        backends,
+    );
     sleep(Duration::from_secs(15)).await;
     hub
 }

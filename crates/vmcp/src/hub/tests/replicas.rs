@@ -112,7 +112,7 @@ impl Replicas {
             Arc::new(Way { shared: Arc::clone(&shared), number, is_dead: AtomicBool::new(false) })
         });
         let config = HubConfig {
-            workflows: workflows(composites),
+            shape: Shape { workflows: workflows(composites), ..Shape::default() },
             resend: Arc::new(ResendPolicy::new(["again".to_owned()], false)),
             store: Arc::new(SharedSessions(MemoryStore::default())),
             ..config()
