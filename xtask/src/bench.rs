@@ -5,6 +5,7 @@
 //! one thread of this process and shares the cores with everything else: look at the ratios.
 
 mod bridge;
+mod daemon;
 mod load;
 mod memory;
 mod proxy;
@@ -48,7 +49,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
     sessions: Vec<usize>,
     /// Only these parts
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Proxy, Part::Bridge, Part::Memory])]
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Proxy, Part::Bridge, Part::Memory, Part::Daemon])]
     only: Vec<Part>,
     /// Write the numbers here too
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
@@ -60,6 +61,7 @@ enum Part {
     Proxy,
     Bridge,
     Memory,
+    Daemon,
     Templates,
 }
 
@@ -69,6 +71,7 @@ impl std::fmt::Display for Part {
             Self::Proxy => "proxy",
             Self::Bridge => "bridge",
             Self::Memory => "memory",
+            Self::Daemon => "daemon",
             Self::Templates => "templates",
         };
         f.write_str(name)
@@ -86,6 +89,8 @@ struct Report {
     bridge: Option<bridge::BridgeReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<memory::MemoryReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daemon: Option<daemon::DaemonReport>,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
@@ -117,6 +122,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.only.contains(&Part::Memory) {
         report.memory = Some(runtime.block_on(memory::measure(&binary, &args.sessions))?);
         report::memory(report.memory.as_ref().expect("just measured"), report.binary_bytes);
+    }
+    if args.only.contains(&Part::Daemon) {
+        report.daemon = Some(daemon::measure(&binary)?);
+        report::daemon(report.daemon.as_ref().expect("just measured"));
     }
     let path = build::root().join(&args.json);
     std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")
