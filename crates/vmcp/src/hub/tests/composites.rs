@@ -19,7 +19,7 @@ fn workflows(composites: &[(&str, &str)]) -> Workflows {
     Workflows::new(config.composites).unwrap()
 }
 
-async fn hub_with(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Arc<Hub> {
+pub(super) async fn hub_with(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Arc<Hub> {
     let hub = hub_of(
         HubConfig { shape: Shape { workflows: workflows(composites), ..Shape::default() }, ..config() },
         backends,
@@ -115,7 +115,7 @@ async fn who_goes_has_not_cancelled_and_who_cancels_has() {
     assert!(stream.frame().await.is_none(), "and what was cancelled is not answered");
 }
 
-const ASKS: &str = "  - {id: sure, type: elicitation, message: 'Sure?', schema: {type: object, properties: {ok: {type: boolean}}}}\n  \
+pub(super) const ASKS: &str = "  - {id: sure, type: elicitation, message: 'Sure?', schema: {type: object, properties: {ok: {type: boolean}}}}\n  \
                     - {id: two, tool: a.shows, arguments: {v: '{{json .steps.sure.output}}'}}";
 
 #[tokio::test(start_paused = true)]
