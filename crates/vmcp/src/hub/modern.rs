@@ -6,7 +6,7 @@
 //! with the answer, and comes back with the next round ([`state`]). The other way round, what a client asks in its session
 //! goes to a backend without sessions as it wants to be asked ([`of_session`]).
 //!
-//! Deliberately absent: tasks, whose ids would have to name their backends.
+//! Tasks are those of backends of the same era ([`tasks`]); the ones of 2025-11-25 are something else, and nobody has them.
 
 pub(in crate::hub) mod envelope;
 pub(in crate::hub) mod freshness;
@@ -21,6 +21,7 @@ mod relay;
 mod said;
 pub(in crate::hub) mod seats;
 mod state;
+mod tasks;
 pub(in crate::hub) mod waiting;
 
 use std::sync::Arc;
@@ -70,7 +71,13 @@ impl Hub {
             Method::PromptsList => Listed::Prompts,
             Method::ResourcesList => Listed::Resources,
             Method::ResourceTemplatesList => Listed::Templates,
-            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::CompletionComplete => {
+            Method::ToolsCall
+            | Method::PromptsGet
+            | Method::ResourcesRead
+            | Method::CompletionComplete
+            | Method::TasksGet
+            | Method::TasksUpdate
+            | Method::TasksCancel => {
                 return Ok(self.pass_modern(asked).await);
             }
             Method::SubscriptionsListen => return Ok(self.listen_modern(asked)),
@@ -85,7 +92,7 @@ impl Hub {
     }
 }
 
-fn not_offered(message: &Message) -> Response {
+pub(in crate::hub) fn not_offered(message: &Message) -> Response {
     let method = message.method_name().unwrap_or_default();
     let text = match message.method().is_in(Revision::V2026_07_28) {
         true => format!("method {method} is not offered"),

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::Hub;
 use super::ask::result;
 use super::kept::nowhere;
+use super::modern::not_offered;
 use super::session::Held;
 
 pub(super) type Answered = Result<Response<Body>, Failure>;
@@ -59,6 +60,10 @@ impl Hub {
 
     async fn initialize(&self, message: &Message, accepts: Accepts, principal: PrincipalDigest) -> Answered {
         let id = message.id().unwrap_or_default();
+        if message.protocol_version().is_none() && message.meta_version().is_some() {
+            // It says that it is of a revision without handshakes.
+            return Ok(not_offered(message));
+        }
         let Some(asked) = message.protocol_version() else {
             let reply = ErrorReply::new(ErrorCode::InvalidParams, "params.protocolVersion is required");
             return Ok(refused(StatusCode::OK, "invalid_params", &reply, Some(id)));

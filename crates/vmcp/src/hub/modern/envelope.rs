@@ -43,6 +43,15 @@ impl Introduction {
         }
     }
 
+    /// The client of a request of 2026-07-28.
+    pub(in crate::hub) fn of(request: &Message) -> Self {
+        Self {
+            capabilities: Bytes::copy_from_slice(request.meta_capabilities().unwrap_or(b"{}")),
+            info: request.meta_client_info().map(Bytes::copy_from_slice),
+            level: None,
+        }
+    }
+
     /// The handshake that says the same of the client of a request of 2026-07-28.
     pub(in crate::hub) fn handshake(request: &Message) -> Bytes {
         let mut params = Object::default();
@@ -123,10 +132,20 @@ pub(in crate::hub) fn for_modern(
 
 /// A request of the hub itself.
 pub(in crate::hub) fn own_request(id: &[u8], method: Method, params: &serde_json::Value) -> Bytes {
+    request_of(id, method, params, &Introduction::own())
+}
+
+/// A request that the hub makes for a client.
+pub(in crate::hub) fn request_of(
+    id: &[u8],
+    method: Method,
+    params: &serde_json::Value,
+    client: &Introduction,
+) -> Bytes {
     let text = params.to_string();
     let mut params = Object::read(text.as_bytes()).unwrap_or_default();
     let mut meta = Object::default();
-    introduce(&mut meta, &Introduction::own());
+    introduce(&mut meta, client);
     params.set("_meta", meta.write().to_vec());
     request_text(id, method.label(), Some(&params.write()))
 }

@@ -155,16 +155,17 @@ enum Stop {
 impl InSeat {
     async fn run(mut self, mut line: mpsc::Sender<Said>) {
         let begun = tokio::select! {
-            begun = self.in_time(self.begin()) => begun.unwrap_or_else(|| Err(self.late())),
+            begun = self.in_time(self.begin()) => begun,
             // It may have been asked already.
             () = line.closed() => return self.cancel().await,
         };
         let mut reading = match begun {
-            Ok(reading) => reading,
-            Err(last) => {
+            Some(Ok(reading)) => reading,
+            Some(Err(last)) => {
                 let _ = line.send(last).await;
                 return;
             }
+            None => return self.end_late(line).await,
         };
         loop {
             let deadline = self.deadline();
@@ -173,11 +174,7 @@ impl InSeat {
                 () = line.closed() => Some(Stop::Gone),
             };
             match stop {
-                None => {
-                    self.give_up().await;
-                    let _ = line.send(self.late()).await;
-                    return;
-                }
+                None => return self.end_late(line).await,
                 Some(Stop::Answer(last)) => {
                     let _ = line.send(last).await;
                     return;
@@ -189,6 +186,12 @@ impl InSeat {
                 },
             }
         }
+    }
+
+    /// The backend's time is over.
+    async fn end_late(mut self, line: mpsc::Sender<Said>) {
+        let _ = line.send(self.late()).await;
+        self.give_up().await;
     }
 
     /// What a client does with its time is not the backend's: each round has as much.

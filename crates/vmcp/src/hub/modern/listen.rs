@@ -20,15 +20,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::ask::NoAnswer;
 use super::super::listen::{DEBOUNCE, FIRST_PAUSE, LONGEST_PAUSE, until};
+use super::super::object::Object;
 use super::super::{Changes, Hub, Member};
-use super::envelope::own_request;
+use super::envelope::{Introduction, request_of};
 use super::passing::Asked;
 use super::reading::Reading;
 use super::said::QUEUE;
+use super::tasks::{self, TaskId, knows_tasks};
 use super::{Response, refuse};
 
-/// Resources that one client listens for.
-const MAX_URIS: usize = 1024;
+/// Resources, and tasks, that one client listens for.
+const MAX_NAMES: usize = 1024;
 /// For a backend to take note of a subscription.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -39,21 +41,31 @@ struct Filter {
     prompts: bool,
     resources: bool,
     uris: Vec<String>,
+    /// As the client knows them, with what they are.
+    tasks: Vec<(String, TaskId)>,
 }
 
 impl Filter {
     /// What is asked for and can be had; `None` where nothing is said about it.
-    fn read(message: &Message, is_known: impl Fn(&str) -> bool) -> Option<Self> {
+    fn read(
+        message: &Message,
+        is_known: impl Fn(&str) -> bool,
+        task: impl Fn(&str) -> Option<TaskId>,
+    ) -> Option<Self> {
         let params: Value = serde_json::from_slice(message.params()?).ok()?;
         let wanted = params["notifications"].as_object()?;
         let is = |name: &str| wanted.get(name) == Some(&Value::Bool(true));
-        let uris = wanted.get("resourceSubscriptions").and_then(Value::as_array);
-        let uris = uris.into_iter().flatten().filter_map(Value::as_str).filter(|uri| is_known(uri));
+        let names = |name: &str| {
+            let names = wanted.get(name).and_then(Value::as_array);
+            names.into_iter().flatten().filter_map(Value::as_str).take(MAX_NAMES)
+        };
+        let tasks = names("taskIds").filter_map(|id| Some((id.to_owned(), task(id)?)));
         Some(Self {
             tools: is("toolsListChanged"),
             prompts: is("promptsListChanged"),
             resources: is("resourcesListChanged"),
-            uris: uris.take(MAX_URIS).map(str::to_owned).collect(),
+            uris: names("resourceSubscriptions").filter(|uri| is_known(uri)).map(str::to_owned).collect(),
+            tasks: tasks.collect(),
         })
     }
 
@@ -69,6 +81,10 @@ impl Filter {
             .extend(kinds.into_iter().filter(|(_, on)| *on).map(|(name, on)| (name.to_owned(), on.into())));
         if !self.uris.is_empty() {
             honoured.insert("resourceSubscriptions".to_owned(), json!(self.uris));
+        }
+        if !self.tasks.is_empty() {
+            let ids: Vec<_> = self.tasks.iter().map(|(id, _)| id).collect();
+            honoured.insert("taskIds".to_owned(), json!(ids));
         }
         Value::Object(honoured)
     }
@@ -91,7 +107,12 @@ impl Hub {
             return not_acceptable("text/event-stream", asked.message.id());
         }
         let view = self.view.load();
-        let Some(filter) = Filter::read(&asked.message, |uri| view.resource(uri).is_some()) else {
+        let task = |id: &str| {
+            let task = TaskId::open(&self.config.keys, id, asked.principal);
+            task.filter(|_| knows_tasks(&asked.message))
+        };
+        let is_known = |uri: &str| view.resource(uri).is_some();
+        let Some(filter) = Filter::read(&asked.message, is_known, task) else {
             let reply = ErrorReply::new(ErrorCode::InvalidParams, "params.notifications is required");
             return refuse(&asked.message, "invalid_params", reply);
         };
@@ -119,7 +140,7 @@ impl Listening {
     async fn run(self) {
         let mut changes = self.hub.changes.subscribe();
         let mut told = *changes.borrow_and_update();
-        let (inbox, mut updated) = mpsc::channel(QUEUE);
+        let (inbox, mut news) = mpsc::channel(QUEUE);
         let readers = CancellationToken::new();
         let _until = readers.clone().drop_guard();
         let honoured = json!({"notifications": self.filter.honoured()});
@@ -141,9 +162,7 @@ impl Listening {
                         self.say(method, json!({})).await;
                     }
                 }
-                Some(uri) = updated.recv() => {
-                    self.say("notifications/resources/updated", json!({"uri": uri})).await;
-                }
+                Some((method, params)) = news.recv() => self.say(method.label(), params).await,
             }
         }
     }
@@ -167,22 +186,29 @@ impl Listening {
     }
 
     /// Listens to each backend that has some of the resources.
-    fn read_all(&self, inbox: &mpsc::Sender<String>, readers: &CancellationToken) {
+    fn read_all(&self, inbox: &mpsc::Sender<News>, readers: &CancellationToken) {
         let view = self.hub.view.load();
-        let mut of: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+        let mut of = BTreeMap::<Arc<str>, Updates>::new();
+        let new = |backend: &Arc<str>| Updates {
+            hub: Arc::clone(&self.hub),
+            asked: self.asked.clone(),
+            backend: Arc::clone(backend),
+            uris: Vec::new(),
+            tasks: Vec::new(),
+            inbox: inbox.clone(),
+        };
         for uri in &self.filter.uris {
             if let Some(backend) = view.resource(uri) {
-                of.entry(Arc::clone(backend)).or_default().push(uri.clone());
+                let updates = of.entry(Arc::clone(backend)).or_insert_with(|| new(backend));
+                updates.uris.push(uri.clone());
             }
         }
-        for (backend, uris) in of {
-            let updates = Updates {
-                hub: Arc::clone(&self.hub),
-                asked: self.asked.clone(),
-                backend,
-                uris,
-                inbox: inbox.clone(),
-            };
+        for task in &self.filter.tasks {
+            let backend: Arc<str> = task.1.backend.as_str().into();
+            let updates = of.entry(Arc::clone(&backend)).or_insert_with(|| new(&backend));
+            updates.tasks.push(task.clone());
+        }
+        for updates in of.into_values() {
             let readers = readers.clone();
             self.hub.tasks.spawn("resources of a backend", async move {
                 readers.run_until_cancelled(updates.follow()).await;
@@ -191,13 +217,17 @@ impl Listening {
     }
 }
 
-/// What one backend says of its resources.
+/// What is told of a resource or a task: the method, and its parameters.
+type News = (Method, Value);
+
+/// What one backend says of its resources and tasks.
 struct Updates {
     hub: Arc<Hub>,
     asked: Asked,
     backend: Arc<str>,
     uris: Vec<String>,
-    inbox: mpsc::Sender<String>,
+    tasks: Vec<(String, TaskId)>,
+    inbox: mpsc::Sender<News>,
 }
 
 impl Updates {
@@ -229,8 +259,13 @@ impl Updates {
     }
 
     async fn of_modern(&self, member: &Member, is_again: bool) -> Result<(), NoAnswer> {
-        let wanted = json!({"notifications": {"resourceSubscriptions": self.uris}});
-        let theirs = Message::parse(own_request(b"1", Method::SubscriptionsListen, &wanted))
+        let mut wanted = json!({"notifications": {"resourceSubscriptions": self.uris}});
+        if !self.tasks.is_empty() {
+            let own: Vec<_> = self.tasks.iter().map(|(_, task)| &task.own).collect();
+            wanted["notifications"]["taskIds"] = json!(own);
+        }
+        let client = Introduction::of(&self.asked.message);
+        let theirs = Message::parse(request_of(b"1", Method::SubscriptionsListen, &wanted, &client))
             .map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
         let response = member.backend.handle(self.asked.call(theirs, Era::Modern)).await;
         if !response.status().is_success() {
@@ -257,20 +292,35 @@ impl Updates {
     async fn hear(&self, mut reading: Reading, is_again: bool) -> Result<(), NoAnswer> {
         let missed = self.uris.iter().filter(|_| is_again).cloned();
         for uri in missed {
-            self.tell(uri).await?;
+            self.updated(&uri).await?;
         }
         loop {
             let message = reading.next().await?;
-            if message.method() == Method::ResourceUpdated
-                && let Some(uri) = message.uri()
-            {
-                self.tell(uri.into_owned()).await?;
+            match message.method() {
+                Method::ResourceUpdated => self.updated(&message.uri().unwrap_or_default()).await?,
+                Method::TasksChanged => self.task_changed(&message).await?,
+                _ => {}
             }
         }
     }
 
-    async fn tell(&self, uri: String) -> Result<(), NoAnswer> {
-        self.inbox.send(uri).await.map_err(|_| NoAnswer::CutOff)
+    async fn updated(&self, uri: &str) -> Result<(), NoAnswer> {
+        self.tell((Method::ResourceUpdated, json!({"uri": uri}))).await
+    }
+
+    /// Of tasks that the client has named, under the names that it knows.
+    async fn task_changed(&self, message: &Message) -> Result<(), NoAnswer> {
+        let mut params = message.params().and_then(Object::read).unwrap_or_default();
+        let named = params.text("taskId").and_then(|own| self.tasks.iter().find(|(_, task)| task.own == own));
+        let Some((seen, _)) = named else { return Ok(()) };
+        tasks::show(&mut params, |_| seen.clone());
+        let params = serde_json::from_slice(&params.write());
+        let params = params.map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
+        self.tell((Method::TasksChanged, params)).await
+    }
+
+    async fn tell(&self, news: News) -> Result<(), NoAnswer> {
+        self.inbox.send(news).await.map_err(|_| NoAnswer::CutOff)
     }
 }
 
@@ -286,11 +336,11 @@ mod tests {
         };
         let wanted = json!({"notifications": {"toolsListChanged": true, "promptsListChanged": false,
             "moon": true, "resourceSubscriptions": ["a:1", 7, "b:1"]}});
-        let filter = Filter::read(&message(&wanted), |uri| uri == "a:1").unwrap();
+        let filter = Filter::read(&message(&wanted), |uri| uri == "a:1", |_| None).unwrap();
         assert_eq!(filter.honoured(), json!({"toolsListChanged": true, "resourceSubscriptions": ["a:1"]}));
         let now = Changes { tools: 1, prompts: 1, resources: 0 };
         let told: Vec<_> = filter.tell(Changes::default(), now).collect();
         assert_eq!(told, ["notifications/tools/list_changed"]);
-        assert_eq!(Filter::read(&message(&json!({})), |_| true), None);
+        assert_eq!(Filter::read(&message(&json!({})), |_| true, |_| None), None);
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::super::Hub;
 use super::super::ask::result;
+use super::tasks::EXTENSION;
 use super::{Response, freshness, refuse};
 use crate::aggregate::Kind as Listed;
 
@@ -15,9 +16,11 @@ impl Hub {
     /// The answer to `server/discover`. As in a handshake, the hub has everything at any time: backends come and go.
     pub(super) fn discovered(&self, message: &Message, accepts: Accepts) -> Response {
         let versions: Vec<_> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
+        let mut capabilities = Self::capabilities();
+        capabilities["extensions"] = json!({EXTENSION: {}});
         let mut discovered = json!({
             "supportedVersions": versions,
-            "capabilities": Self::capabilities(),
+            "capabilities": capabilities,
             "_meta": {meta_key::SERVER_INFO: {"name": self.config.name, "version": env!("CARGO_PKG_VERSION")}},
             "resultType": "complete",
             "ttlMs": 0,

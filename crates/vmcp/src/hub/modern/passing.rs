@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, header};
 use mcp::message::Kind;
+use mcp::method::Target;
 use mcp::param_headers::ParamHeaders;
 use mcp::request::Body as RequestBody;
 use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
@@ -107,7 +108,7 @@ impl Hub {
             Ok(state) => state,
             Err(foreign) => return refuse(&asked.message, "invalid_state", foreign.reply()),
         };
-        let passing = match self.whose_modern(&asked.message).await {
+        let passing = match self.whose_modern(&asked).await {
             Ok(Answerer::Backend(passing)) => passing,
             Ok(Answerer::Hub(tool)) => return self.ask_own(tool, &asked).await,
             Err(reply) => return refuse(&asked.message, "not_found", reply),
@@ -157,7 +158,11 @@ impl Hub {
         }
     }
 
-    async fn whose_modern(&self, message: &Message) -> Result<Answerer, ErrorReply> {
+    async fn whose_modern(&self, asked: &Asked) -> Result<Answerer, ErrorReply> {
+        let message = &asked.message;
+        if message.method().target() == Target::TaskId {
+            return self.whose_task(message, asked.principal).map(Answerer::Backend);
+        }
         match self.answers(message) {
             Err(_) => {
                 self.settled(KNOWS_WITHIN).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use mcp::message::Kind;
+use mcp::method::Target;
 use mcp::sse::{blocks, last_boundary};
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use model::PrincipalDigest;
@@ -17,6 +18,7 @@ use super::envelope::{answer_text, with_server};
 use super::passing::late;
 use super::questions::{Question, lacking, missing};
 use super::state::State;
+use super::tasks::{self, TaskId};
 
 /// What is longer is an answer without questions: it passes unread.
 const MAX_READ: usize = 4 * 1024 * 1024;
@@ -65,6 +67,12 @@ impl Dressing {
                 return Some(ErrorReply::new(ErrorCode::Internal, text).to_json(Some(id)));
             };
             result.set("requestState", quoted(&sealed));
+        }
+        if message.result_type().as_deref() == Some("task") {
+            let task = |own: &str| TaskId::new(&self.member.name, own, self.principal).seal(&self.keys);
+            tasks::show(&mut result, task);
+        } else if self.asked.method().target() == Target::TaskId {
+            tasks::show(&mut result, |_| self.asked.target().unwrap_or_default().into_owned());
         }
         Some(answer_text(id, "result", &with_server(result, &self.server)))
     }

@@ -38,13 +38,13 @@ pub(in crate::hub) struct Seats {
 }
 
 /// In the order in which they began.
-type Free = BTreeMap<Uuid, Arc<Session<Held>>>;
+type Free = BTreeMap<u64, Arc<Session<Held>>>;
 
 impl Seats {
     /// A session has ended.
     pub(in crate::hub) fn forget(&self, id: Uuid) {
         self.free.lock().retain(|_, sessions| {
-            sessions.remove(&id);
+            sessions.retain(|_, session| session.id != id);
             !sessions.is_empty()
         });
     }
@@ -65,7 +65,7 @@ enum After {
     /// Others are in it.
     Stays,
     /// The next one may have it.
-    Returns(Key),
+    Returns(Key, u64),
     Ends,
 }
 
@@ -73,10 +73,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         match &self.after {
             After::Stays => {}
-            After::Returns(key) => {
+            After::Returns(key, place) => {
                 if self.hub.table.is_open(self.session.id) {
                     let mut free = self.hub.seats.free.lock();
-                    free.entry(key.clone()).or_default().insert(self.session.id, Arc::clone(&self.session));
+                    free.entry(key.clone()).or_default().insert(*place, Arc::clone(&self.session));
                 }
             }
             After::Ends => {
@@ -101,25 +101,26 @@ impl Hub {
         let known = {
             let mut free = self.seats.free.lock();
             let sessions = free.entry(key.clone()).or_default();
-            sessions.retain(|id, _| self.table.is_open(*id));
+            sessions.retain(|_, session| self.table.is_open(session.id));
             // The oldest: whoever asks one thing after the other is always in the same.
             match alone {
-                true => sessions.pop_first().map(|(_, session)| session),
-                false => sessions.values().next().cloned(),
+                true => sessions.pop_first(),
+                false => sessions.first_key_value().map(|(place, session)| (*place, Arc::clone(session))),
             }
         };
-        let session = match known {
-            Some(session) => session,
+        let (place, session) = match known {
+            Some(known) => known,
             None => {
+                let place = self.next_number();
                 let session = self.own_session(principal, &key.handshake).await?;
                 if !alone {
                     let mut free = self.seats.free.lock();
-                    free.entry(key.clone()).or_default().insert(session.id, Arc::clone(&session));
+                    free.entry(key.clone()).or_default().insert(place, Arc::clone(&session));
                 }
-                session
+                (place, session)
             }
         };
-        let after = if alone { After::Returns(key) } else { After::Stays };
+        let after = if alone { After::Returns(key, place) } else { After::Stays };
         Ok(self.seated(session, after))
     }
 

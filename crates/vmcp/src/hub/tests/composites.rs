@@ -19,7 +19,7 @@ pub(super) fn workflows(composites: &[(&str, &str)]) -> Workflows {
     Workflows::new(config.composites).unwrap()
 }
 
-async fn hub_with(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Arc<Hub> {
+pub(super) async fn hub_with(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Arc<Hub> {
     let hub = hub_of(
         HubConfig { shape: Shape { workflows: workflows(composites), ..Shape::default() }, ..config() },
         backends,

@@ -1,5 +1,6 @@
 //! Clients and backends of both eras, each with each.
 
+use super::composites::{ASKS, hub_with};
 use super::scripted::Eras;
 use super::*;
 
@@ -103,7 +104,7 @@ async fn what_there_is_is_told_without_a_session() {
     );
     assert_eq!((&listed["resultType"], &listed["cacheScope"]), (&json!("complete"), &json!("public")));
     assert!(listed["ttlMs"].as_u64().unwrap() > 0, "{listed}");
-    for method in ["ping", "logging/setLevel", "resources/subscribe", "tasks/list", "tasks/get", "no/such"] {
+    for method in ["ping", "logging/setLevel", "resources/subscribe", "tasks/list", "no/such"] {
         let response = client.send(method, json!({})).await;
         assert_eq!(response.status(), 404, "{method}");
         assert_eq!(json_of(response).await["error"]["code"], -32601, "{method}");
@@ -396,4 +397,86 @@ async fn a_backend_that_has_changed_its_era_is_looked_at_once_more() {
     assert!(modern.says("a_echo").await.starts_with("a:echo:a-"));
     a.state.lock().eras = Eras::Modern;
     assert_eq!(modern.says("a_echo").await, "a:echo:modern");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_composite_tool_works_for_clients_and_with_backends_of_either_era() {
+    let (new, old) =
+        (Scripted::of("new", Eras::Modern, &["asks", "echo"]), Scripted::of("a", Eras::Legacy, &["shows"]));
+    let steps = "  - {id: one, tool: new.echo}\n  - {id: two, tool: a.shows, arguments: {v: '{{.steps.one.output.text}}'}}";
+    let composites = [("chain", steps), ("asking", ASKS), ("passing", "  - {id: one, tool: new.asks}")];
+    let hub = hub_with(&composites, &[&new, &old]).await;
+    let with_session = Client::begin(&hub).await;
+    let call = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "chain"}});
+    let mut stream = with_session.send(&call).await.into_body();
+    assert_eq!(event(&mut stream).await.1["result"]["structuredContent"], json!({"v": "new:echo:modern"}));
+    let client = Modern::new(&hub, json!({"elicitation": {}, "roots": {}}));
+    let done = client.tool("chain", json!({})).await;
+    assert_eq!(done["result"]["structuredContent"], json!({"v": "new:echo:modern"}), "{done}");
+    assert_eq!(done["result"]["resultType"], "complete");
+    for (name, method, answer) in [
+        ("asking", "elicitation/create", json!({"action": "accept", "content": {"ok": true}})),
+        ("passing", "roots/list", json!({"roots": [3]})),
+    ] {
+        let asks = client.tool(name, json!({})).await;
+        let (key, question) = asks["result"]["inputRequests"].as_object().unwrap().iter().next().unwrap();
+        assert_eq!(question["method"], method, "{name}");
+        let done = client.tool(name, given(&asks, &[(key, answer)])).await;
+        assert_eq!(done["result"]["resultType"], "complete", "{done}");
+        assert!(done["result"]["isError"].is_null(), "{done}");
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(hub.sessions(), 1, "what the hub began for it has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_too_long_ends_in_either_era() {
+    let (new, old) =
+        (Scripted::of("new", Eras::Modern, &["slow"]), Scripted::of("old", Eras::Legacy, &["slow"]));
+    for backend in [&new, &old] {
+        backend.state.lock().call_within = Some(Duration::from_secs(60));
+    }
+    let hub = ready(&[&new, &old]).await;
+    let client = Modern::new(&hub, json!({}));
+    for name in ["new_slow", "old_slow"] {
+        let response = client.send("tools/call", json!({"name": name})).await;
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&text).contains("timed_out"), "{name}: {text:?}");
+    }
+    assert_eq!(old.asked("notifications/cancelled").len(), 1);
+    let call = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "new_slow"}});
+    let said = events(Client::begin(&hub).await.send(&call).await).await;
+    assert_eq!(said[0]["error"]["data"]["class"], "timed_out", "{said:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_its_backends_and_its_clients() {
+    let (a, b) = (Scripted::of("a", Eras::Modern, &["tasks"]), Scripted::of("b", Eras::Modern, &["tasks"]));
+    let hub = ready(&[&a, &b]).await;
+    let client = Modern::new(&hub, json!({"extensions": {"io.modelcontextprotocol/tasks": {}}}));
+    let found = client.ask("server/discover", json!({})).await;
+    assert!(found["result"]["capabilities"]["extensions"]["io.modelcontextprotocol/tasks"].is_object());
+    let made = client.tool("a_tasks", json!({})).await;
+    assert_eq!(made["result"]["resultType"], "task", "{made}");
+    let id = made["result"]["taskId"].clone();
+    assert_ne!(id, "t1", "both have one of this name");
+    let state = client.ask("tasks/get", json!({"taskId": id})).await;
+    assert_eq!((&state["result"]["taskId"], &state["result"]["status"]), (&id, &json!("working")), "{state}");
+    assert_eq!(a.asked("tasks/get")[0].1["params"]["taskId"], "t1");
+    assert!(b.asked("tasks/get").is_empty());
+    let wanted = json!({"notifications": {"taskIds": [id, "t1"]}});
+    let mut stream = client.send("subscriptions/listen", wanted).await.into_body();
+    assert_eq!(event(&mut stream).await.1["params"]["notifications"], json!({"taskIds": [id]}));
+    sleep(Duration::from_secs(1)).await;
+    a.reports_task("t1");
+    let told = event(&mut stream).await.1["params"].clone();
+    assert_eq!((&told["taskId"], &told["status"]), (&id, &json!("completed")));
+    assert_eq!(told["_meta"]["io.modelcontextprotocol/subscriptionId"], "m");
+    let thief = Modern { principal: PrincipalDigest::new([1; 16]), ..client.clone() };
+    for (who, id) in [(&thief, id.clone()), (&client, json!("t1")), (&client, json!("k1.AAAA"))] {
+        assert_eq!(who.ask("tasks/get", json!({"taskId": id})).await["error"]["code"], -32602, "{id}");
+    }
+    let unable = Modern::new(&hub, json!({}));
+    let refused = unable.ask("tasks/cancel", json!({"taskId": id})).await;
+    assert_eq!(refused["error"]["code"], -32021, "{refused}");
 }

@@ -47,6 +47,8 @@ pub(super) struct State {
     /// Calls that wait for an answer, with their ids.
     waiting: HashMap<String, VecDeque<(Value, mpsc::Sender<Bytes>)>>,
     pub(super) eras: Eras,
+    /// For a call to be answered.
+    pub(super) call_within: Option<Duration>,
     /// Streams of those who listen for resources, with their tags.
     pub(super) listeners: Vec<(Value, mpsc::Sender<Bytes>)>,
 }
@@ -230,6 +232,10 @@ impl Scripted {
                 tokio::time::sleep(Duration::from_secs(600)).await;
                 json!({"content": []})
             }
+            "tools/call" if params["name"] == "tasks" => {
+                json!({"resultType": "task", "taskId": "t1", "status": "working"})
+            }
+            "tasks/get" => json!({"taskId": params["taskId"], "status": "working"}),
             "tools/call" => {
                 let text = format!("{}:{}:modern", self.name, params["name"].as_str().unwrap());
                 json!({"content": [{"type": "text", "text": text}]})
@@ -270,13 +276,21 @@ impl Scripted {
         event_stream(Body::events(events, None))
     }
 
+    /// Tells whoever listens what has become of a task.
+    pub(super) fn reports_task(&self, id: &str) {
+        self.tells("notifications/tasks", &json!({"taskId": id, "status": "completed"}));
+    }
+
     /// Tells whoever listens that a resource has changed.
     pub(super) fn updates(&self, uri: &str) {
-        let state = self.state.lock();
-        for (tag, listener) in &state.listeners {
-            let params = json!({"uri": uri, "_meta": {"io.modelcontextprotocol/subscriptionId": tag}});
-            let notice =
-                json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params});
+        self.tells("notifications/resources/updated", &json!({"uri": uri}));
+    }
+
+    fn tells(&self, method: &str, params: &Value) {
+        for (tag, listener) in &self.state.lock().listeners {
+            let mut params = params.clone();
+            params["_meta"] = json!({"io.modelcontextprotocol/subscriptionId": tag});
+            let notice = json!({"jsonrpc": "2.0", "method": method, "params": params});
             // Some have gone.
             let _ = listener.try_send(mcp::sse::message_event(None, notice.to_string().as_bytes()));
         }
@@ -338,6 +352,10 @@ impl Scripted {
 impl Backend for Scripted {
     fn handle(&self, call: Call) -> Answering<'_> {
         Box::pin(self.answer(call))
+    }
+
+    fn call_within(&self) -> Option<Duration> {
+        self.state.lock().call_within
     }
 }
 
