@@ -5,6 +5,7 @@
 //! one thread of this process and shares the cores with everything else: look at the ratios.
 
 mod bridge;
+mod daemon;
 mod load;
 mod many;
 mod memory;
@@ -49,7 +50,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
     sessions: Vec<usize>,
     /// Only these parts
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Proxy, Part::Bridge, Part::Memory])]
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = [Part::Proxy, Part::Bridge, Part::Memory, Part::Daemon])]
     only: Vec<Part>,
     /// Write the numbers here too
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
@@ -64,6 +65,7 @@ enum Part {
     /// Many servers behind one endpoint
     Many,
     /// Compiling and rendering templates
+    Daemon,
     Templates,
 }
 
@@ -74,6 +76,7 @@ impl std::fmt::Display for Part {
             Self::Bridge => "bridge",
             Self::Memory => "memory",
             Self::Many => "many",
+            Self::Daemon => "daemon",
             Self::Templates => "templates",
         };
         f.write_str(name)
@@ -93,6 +96,7 @@ struct Report {
     memory: Option<memory::MemoryReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     many: Option<many::ManyReport>,
+    daemon: Option<daemon::DaemonReport>,
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
@@ -128,6 +132,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.only.contains(&Part::Many) {
         report.many = Some(runtime.block_on(many::measure(args, &binary))?);
         report::many(report.many.as_ref().expect("just measured"));
+    }
+    if args.only.contains(&Part::Daemon) {
+        report.daemon = Some(daemon::measure(&binary)?);
+        report::daemon(report.daemon.as_ref().expect("just measured"));
     }
     let path = build::root().join(&args.json);
     std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")

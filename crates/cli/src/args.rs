@@ -172,7 +172,7 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// What this machine can hold a server to
     Runtime(RuntimeArgs),
-    /// Write the Dockerfile of an image that a package is run in
+    /// Build the image that a package is run in, or write its Dockerfile
     Build(BuildArgs),
     /// The packages that are installed
     Cache(CacheArgs),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use manager::handed_on::is_handed_on;
 use manager::packages::{PackageTools, TOOL_VARIABLES};
 use manager::plan::Surroundings;
 use manager::secrets::{self, SecretsSettings};
@@ -10,34 +11,6 @@ use workload::container::{Keychain, Runtimes, Sockets};
 
 use crate::dirs;
 use crate::face::Face;
-
-/// Variables that a command gets without being asked to: what programs need to find their way, and no secrets. The last
-/// letters may be left open with `*`.
-const PASSED_ON: [&str; 22] = [
-    "HOME",
-    "LANG",
-    "LANGUAGE",
-    "LC_*",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "TERM",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "XDG_*",
-    // Without these nothing is reached from behind a company's proxy, or trusted.
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-];
 
 /// This process's own, for servers of whoever started it.
 ///
@@ -54,7 +27,7 @@ pub(crate) fn in_the_foreground() -> anyhow::Result<Surroundings> {
 pub(crate) fn here() -> anyhow::Result<Surroundings> {
     let skep = std::env::current_exe().context("skep cannot find its own program file")?;
     let whole_env = whole_env();
-    let env = whole_env.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
+    let env = whole_env.iter().filter(|(name, _)| is_handed_on(name)).cloned().collect();
     let folders = dirs::folders().ok();
     let settings = secrets_settings(&whole_env)?;
     let secrets = folders.as_ref().map(|folders| secrets::provider(settings, folders, &whole_env));
@@ -95,30 +68,4 @@ fn secrets_settings(variables: &[(String, String)]) -> anyhow::Result<SecretsSet
 pub(crate) fn whole_env() -> Vec<(String, String)> {
     let pairs = std::env::vars_os();
     pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
-}
-
-fn is_passed_on(name: &str) -> bool {
-    PASSED_ON.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == *pattern,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_not_passed_on_unasked() {
-        for (name, expect) in [
-            ("PATH", true),
-            ("LC_ALL", true),
-            ("XDG_CACHE_HOME", true),
-            ("AWS_SECRET_ACCESS_KEY", false),
-            ("GITHUB_TOKEN", false),
-            ("PATHS", false),
-        ] {
-            assert_eq!(is_passed_on(name), expect, "{name}");
-        }
-    }
 }

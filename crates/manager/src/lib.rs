@@ -7,6 +7,7 @@
 //! - [`daemon`] — the process that owns many of them.
 //! - [`migrate`] — what ToolHive has kept, taken over.
 //! - [`plan`] — what a RunConfig comes to.
+//! - [`handed_on`] — which variables programs get without being asked to.
 //! - [`packages`] — servers that are packages, installed where they are run from.
 //! - [`control`] — what a running skep can be asked by whoever started it.
 //!
@@ -20,6 +21,7 @@ pub mod control;
 pub mod daemon;
 mod diagnostics;
 pub mod export;
+pub mod handed_on;
 pub mod headers;
 pub mod images;
 mod inside;

@@ -3,6 +3,7 @@
 
 mod front;
 mod lane;
+mod making;
 mod members;
 mod reload;
 mod report;
@@ -200,7 +201,7 @@ impl Serving {
         // Whether it fails or nobody waits for it any more: nothing of it goes on.
         let undo = [&tasks, &processes].map(|tasks| tasks.stop_token().drop_guard());
         let paths = Paths { prefix: settings.endpoint_prefix.clone(), ..Paths::default() };
-        let made = route::Making {
+        let made = making::Making {
             settings: &settings,
             paths: paths.clone(),
             keys,

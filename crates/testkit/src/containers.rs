@@ -77,6 +77,17 @@ impl TestRuntime {
         self.containers(&format!("toolhive-name={name}")).contains(&format!("\"/{name}\""))
     }
 
+    /// The process that is pid 1 in a container.
+    ///
+    /// # Errors
+    /// There is no such container, or none that runs.
+    pub fn pid(&self, name: &str) -> anyhow::Result<u32> {
+        let said = self.ask("GET", &format!("/v1.41/containers/{name}/json"), "text/plain", &[])?;
+        let pid = said.split_once("\"Pid\":").map(|(_, rest)| rest.trim_start());
+        let pid = pid.and_then(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next());
+        pid.and_then(|pid| pid.parse().ok()).filter(|pid| *pid != 0).with_context(|| said.clone())
+    }
+
     /// Removes a container as `docker rm -f` does.
     ///
     /// # Panics
@@ -105,7 +116,7 @@ impl TestRuntime {
             "Cmd": [script],
             "HostConfig": {
                 // Not "privileged", which asks for rights that a machine that is a container itself does not have.
-                "CapAdd": ["MKNOD", "NET_ADMIN", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE"],
+                "CapAdd": ["MKNOD", "NET_ADMIN", "SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "SYSLOG"],
                 "SecurityOpt": ["seccomp=unconfined", "apparmor=unconfined"],
                 "AutoRemove": true,
                 "NetworkMode": "none",

@@ -24,8 +24,17 @@ impl NameServer {
     ///
     /// # Errors
     /// It cannot be listened on.
-    pub async fn start(at: SocketAddr, addresses: &[Ipv4Addr]) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind(at).await?;
+    pub fn start(at: SocketAddr, addresses: &[Ipv4Addr]) -> anyhow::Result<Self> {
+        Self::on(std::net::UdpSocket::bind(at)?, addresses)
+    }
+
+    /// Answers on this socket, wherever it is.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn on(socket: std::net::UdpSocket, addresses: &[Ipv4Addr]) -> anyhow::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let socket = UdpSocket::from_std(socket)?;
         let (addresses, known) = watch::channel(addresses.to_vec());
         let task = tokio::spawn(async move {
             let mut question = [0; 512];

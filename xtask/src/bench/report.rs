@@ -1,6 +1,7 @@
 //! The numbers as tables in Markdown, as they stand in the README.
 
 use super::bridge::BridgeReport;
+use super::daemon::DaemonReport;
 use super::many::{self, ManyReport};
 use super::memory::MemoryReport;
 use super::proxy::{ProxyReport, Row};
@@ -116,4 +117,20 @@ pub(super) fn memory(report: &MemoryReport, binary_bytes: u64) {
     println!("\nper idle session: {:.0} bytes", report.bytes_per_session);
     println!("`skep run example`, idle, besides its server: {:.1} MB", report.idle_run_kb as f64 / 1024.0);
     println!("the binary: {:.1} MB\n", binary_bytes as f64 / 1e6);
+}
+
+pub(super) fn daemon(report: &DaemonReport) {
+    let mb = |kb: u64| kb as f64 / 1024.0;
+    println!("memory of the daemon, besides its servers\n");
+    println!("| | resident MB | in no file |");
+    println!("|---|---:|---:|");
+    for (what, memory) in [("idle", report.idle), ("with isolated servers", report.with_servers)] {
+        println!("| {what} | {:.1} | {:.1} |", mb(memory.resident_kb), mb(memory.own_kb));
+    }
+    println!(
+        "\nthe processes around {} servers, unshared: {:.1} MB in all",
+        report.servers,
+        mb(report.sandboxes_kb)
+    );
+    println!("`skep list`, from start to end: {:.1} ms\n", report.list_ms);
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fs;
 
+use serde::Serialize;
+
 /// Clock ticks per second of `/proc/PID/stat`: 100 on every Linux that skep is built for.
 const TICKS: f64 = 100.0;
 
@@ -17,6 +19,36 @@ pub(super) fn resident_kb(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+}
+
+/// Kilobytes of one process.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Memory {
+    pub(super) resident_kb: u64,
+    /// Of these, what no other process has, files that only this one has mapped included.
+    pub(super) unshared_kb: u64,
+    /// Of these, what is in no file.
+    pub(super) own_kb: u64,
+}
+
+pub(super) fn memory(pid: u32) -> Memory {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
+    };
+    Memory {
+        resident_kb: field("Rss:"),
+        unshared_kb: field("Private_Clean:") + field("Private_Dirty:"),
+        own_kb: field("Anonymous:"),
+    }
+}
+
+/// The processes that a process has started.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect()
 }
 
 /// The machine in a line.

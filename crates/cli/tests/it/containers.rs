@@ -2,28 +2,28 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::json;
 use testkit::containers::{self, TestRuntime};
 use testkit::mcp::Session;
 
 use crate::harness::until;
-use crate::home::{Home, Said};
+use crate::home::Home;
 
-const IMAGE: &str = "localhost/skep-test-example:1";
+/// The example as an image.
+pub(crate) const IMAGE: &str = "localhost/skep-test-example:1";
 const DOCKERFILE: &str = "FROM scratch\nCOPY root /\nUSER app\nENTRYPOINT [\"/bin/skep\", \"example\"]\nCMD [\"--instance\", \"of-image\"]\n";
 
 /// A user with a runtime.
-struct User {
-    home: Home,
-    runtime: TestRuntime,
+pub(crate) struct User {
+    pub(crate) home: Home,
+    pub(crate) runtime: TestRuntime,
     /// Names are shared by all users of a runtime.
-    name: String,
+    pub(crate) name: String,
 }
 
 impl User {
-    fn each() -> Vec<Self> {
+    pub(crate) fn each() -> Vec<Self> {
         containers::runtimes()
             .into_iter()
             .enumerate()
@@ -32,7 +32,7 @@ impl User {
     }
 
     fn new(runtime: TestRuntime, count: usize) -> Self {
-        let home = Home::new();
+        let home = Home::with(runtime.variable, &runtime.socket);
         let skep = Path::new(env!("CARGO_BIN_EXE_skep"));
         let files = containers::with_libraries(skep, "/bin/skep").unwrap();
         let context = containers::context(&home.path("context"), DOCKERFILE, &files).unwrap();
@@ -42,26 +42,14 @@ impl User {
         Self { home, runtime, name: format!("e{count}{mark}") }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.home.command(args);
-        command.env(self.runtime.variable, &self.runtime.socket);
-        command
-    }
-
-    fn skep(&self, args: &[&str]) -> Said {
-        let limit = std::time::Duration::from_secs(120);
-        let (out, err, status) = testkit::program::run(self.command(args), limit).unwrap();
-        Said { out, err, code: status.code() }
-    }
-
     /// Runs the image and gives its endpoint.
     fn run(&self, args: &[&str]) -> String {
         let all = [&["run", "--format", "json", "--name", &self.name], args].concat();
-        let told: serde_json::Value = serde_json::from_str(&self.skep(&all).ok()).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&self.home.skep(&all).ok()).unwrap();
         told["url"].as_str().unwrap().to_owned()
     }
 
-    fn has_container(&self) -> bool {
+    pub(crate) fn has_container(&self) -> bool {
         self.runtime.has(&self.name)
     }
 }
@@ -78,14 +66,14 @@ async fn an_image_over_stdio_is_served_listed_stopped_started_and_removed() {
         assert!(user.has_container());
         let view = user.home.find(name).unwrap();
         assert_eq!((&view["status"], &view["package"]), (&json!("running"), &json!(IMAGE)));
-        user.skep(&["stop", name]).ok();
+        user.home.skep(&["stop", name]).ok();
         until("its container is gone", || !user.has_container()).await;
-        user.skep(&["start", name]).ok();
+        user.home.skep(&["start", name]).ok();
         // The session outlives all of it.
         let mut session = crate::harness::at(&session, &url).await;
         assert!(session.call("echo", json!({"message": "again"})).await.is_ok());
         assert!(user.has_container());
-        user.skep(&["rm", name]).ok();
+        user.home.skep(&["rm", name]).ok();
         until("its container is gone", || !user.has_container()).await;
     }
 }
@@ -106,10 +94,10 @@ async fn an_image_over_http_is_reached_though_nothing_is_published() {
         let url = user.run(&args);
         let mut session = Session::open(&url).await.unwrap();
         assert!(session.call("whoami", json!({})).await.unwrap().contains("over-http"));
-        let logs = user.skep(&["logs", &user.name]).ok();
+        let logs = user.home.skep(&["logs", &user.name]).ok();
         assert!(logs.contains("8080"), "{logs}");
         // Its port is its own, not this machine's.
-        user.skep(&["rm", &user.name]).ok();
+        user.home.skep(&["rm", &user.name]).ok();
         until("its container is gone", || !user.has_container()).await;
     }
 }
@@ -125,7 +113,7 @@ async fn a_server_listens_where_its_image_says_if_nobody_else_does() {
         let args = ["--transport", "streamable-http", image, "--", "--http", "127.0.0.1:3456"];
         let mut session = Session::open(&user.run(&args)).await.unwrap();
         assert!(session.call("echo", json!({"message": "hello"})).await.unwrap().contains("hello"));
-        user.skep(&["rm", &user.name]).ok();
+        user.home.skep(&["rm", &user.name]).ok();
     }
 }
 
@@ -164,7 +152,7 @@ async fn a_package_is_made_an_image_of_once_and_stays_at_its_version() {
         // Of this test alone.
         let package = format!("npx://skep-{name}@^1");
         let args = ["run", "--format", "json", "--name", name, "--runtime-image", base, &package];
-        let said = user.skep(&args);
+        let said = user.home.skep(&args);
         for part in ["looking up npx://", "building an image of npx://"] {
             assert!(said.err.contains(part), "{}", said.err);
         }
@@ -175,17 +163,17 @@ async fn a_package_is_made_an_image_of_once_and_stays_at_its_version() {
         let view = user.home.find(name).unwrap();
         assert_eq!(view["package"], format!("npx://skep-{name}@1.2.3"));
         // What npm was told is in the image.
-        let logs = user.skep(&["logs", name]).ok();
+        let logs = user.home.skep(&["logs", name]).ok();
         assert!(logs.contains(&format!("skep-{name}@1.2.3")), "{logs}");
         let exported = user.home.path("exported.json");
-        user.skep(&["export", name, exported.to_str().unwrap()]).ok();
+        user.home.skep(&["export", name, exported.to_str().unwrap()]).ok();
         let config: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(&exported).unwrap()).unwrap();
         let image = config["image"].as_str().unwrap();
         assert!(image.starts_with(&format!("toolhivelocal/npx-skep-{name}:1.2.3-")), "{image}");
         assert_eq!(config["skep"]["package_asked"], package);
-        user.skep(&["restart", "--refresh", name]).ok();
-        user.skep(&["rm", name]).ok();
+        user.home.skep(&["restart", "--refresh", name]).ok();
+        user.home.skep(&["rm", name]).ok();
         // It uses its image until it is gone.
         until("its container is gone", || !user.has_container()).await;
         // Where the image is gone it is built again; where it is there it is not.
@@ -195,10 +183,10 @@ async fn a_package_is_made_an_image_of_once_and_stays_at_its_version() {
                     .ask("DELETE", &format!("/v1.41/images/{image}?force=true"), "text/plain", &[])
                     .unwrap();
             }
-            let said = user.skep(&["run", "--from-config", exported.to_str().unwrap()]);
+            let said = user.home.skep(&["run", "--from-config", exported.to_str().unwrap()]);
             assert_eq!(said.err.contains("building an image"), is_gone, "{}", said.err);
             said.ok();
-            user.skep(&["rm", name]).ok();
+            user.home.skep(&["rm", name]).ok();
             // It uses its image until it is gone.
             until("its container is gone", || !user.has_container()).await;
         }
@@ -212,12 +200,13 @@ async fn an_image_is_built_under_a_name_and_what_cannot_be_built_is_said() {
         let base = node(&user, "localhost/skep-test-node-build:1");
         let tag = format!("localhost/skep-{}:built", user.name);
         let package = "npx://a@1.0.0";
-        let said = user.skep(&["build", "-t", &tag, "--runtime-image", base, package]);
+        let said = user.home.skep(&["build", "-t", &tag, "--runtime-image", base, package]);
         assert_eq!(said.ok().trim(), tag);
         let found = user.runtime.ask("GET", &format!("/v1.41/images/{tag}/json"), "text/plain", &[]).unwrap();
         assert!(found.contains("\"npx\""), "{found}");
         user.runtime.ask("DELETE", &format!("/v1.41/images/{tag}?force=true"), "text/plain", &[]).unwrap();
-        let run = |args: &[&str]| user.skep(&[&["run", "--isolation", "container"], args].concat()).error();
+        let run =
+            |args: &[&str]| user.home.skep(&[&["run", "--isolation", "container"], args].concat()).error();
         for (args, expect) in [
             (&["--runtime-image", "localhost:1/no/base:1", package][..], "--isolation process"),
             (&["--runtime-image", IMAGE, package], "building an image failed"),
@@ -250,7 +239,7 @@ async fn a_daemon_that_is_killed_leaves_no_container_and_the_next_brings_it_back
         let session = Session::open(&url).await.unwrap();
         user.home.kill_daemon().await;
         until("its container is gone", || !user.has_container()).await;
-        user.skep(&["list"]).ok();
+        user.home.skep(&["list"]).ok();
         until("it is back", || user.has_container()).await;
         let said = crate::harness::at(&session, &url).await.call("echo", json!({"message": "hello"})).await;
         assert!(said.as_ref().is_ok_and(|said| said.contains("hello")), "{said:?}");
@@ -266,10 +255,11 @@ async fn what_is_not_done_for_images_is_refused() {
             (&["--isolation", "container", "--", "true"], "is not for a command"),
             (&["localhost:1/no/such:1"], "could not be fetched"),
         ] {
-            let error = user.skep(&[&["run", "--foreground", "--name", &user.name], args].concat()).error();
+            let error =
+                user.home.skep(&[&["run", "--foreground", "--name", &user.name], args].concat()).error();
             assert!(error.contains(expect), "{args:?}: {error}");
         }
-        let said = user.skep(&["runtime", "check"]);
+        let said = user.home.skep(&["runtime", "check"]);
         assert!(said.out.contains(&user.runtime.socket), "{said:?}");
     }
 }

@@ -5,17 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::mcp::Session;
 
 use crate::harness::{is_alive, until};
 use crate::home::Home;
-
-/// How often the daemon is killed.
-fn kills() -> usize {
-    std::env::var("SKEP_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
-}
 
 #[tokio::test]
 async fn a_server_is_run_listed_stopped_started_and_removed() {
@@ -137,52 +131,6 @@ async fn a_killed_daemon_takes_its_servers_along_and_the_next_one_brings_them_ba
     session.connection = testkit::Connection::open(&session.address).await.unwrap();
     assert!(session.call("echo", json!({"message": "y"})).await.unwrap().contains('y'));
     assert_eq!(session.id, id);
-}
-
-#[tokio::test]
-async fn a_daemon_that_is_killed_at_any_moment_leaves_what_the_next_one_repairs() {
-    let home = Home::new();
-    let mut chance = fastrand::Rng::with_seed(4);
-    for round in 0..kills() {
-        let name = ["one", "two", "three"][chance.usize(..3)];
-        let args = match chance.usize(..4) {
-            0 | 1 => vec!["run", "--name", name, "example"],
-            2 => vec!["stop", name],
-            _ => vec!["rm", name],
-        };
-        let pid = home.daemon();
-        let mut command = home.command(&args);
-        let mut command = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(chance.u64(..60)));
-        if let Some(pid) = pid.or_else(|| home.daemon()) {
-            let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
-            until("the daemon is dead", || !is_alive(pid)).await;
-        }
-        command.wait().unwrap();
-        // The next command finds everything readable: what was begun is finished, or as before.
-        let views = home.list(&["--all"]);
-        for view in views {
-            let status = view["status"].as_str().unwrap();
-            assert!(!["error", "unhealthy", "unknown"].contains(&status), "round {round}: {view}");
-        }
-    }
-    let is_settled = |view: &Value| ["running", "stopped"].contains(&view["status"].as_str().unwrap());
-    until("what was begun is finished", || home.list(&["--all"]).iter().all(is_settled)).await;
-    for name in ["one", "two", "three"] {
-        if home.find(name).is_some() {
-            home.skep(&["rm", name]).ok();
-        }
-    }
-    assert!(home.list(&["--all"]).is_empty());
-    home.skep(&["daemon", "stop"]).ok();
-    until("nothing is left", || home.processes().is_empty()).await;
-    let left = |below: &str| {
-        let entries = std::fs::read_dir(home.path(below)).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
-    };
-    assert!(left("data/skep/homes").is_empty() && left("state/skep/sessions").is_empty());
-    let states = [left("state/skep/runconfigs"), left("data/skep/statuses")].concat();
-    assert!(states.iter().all(|file| file.ends_with(".lock")), "{states:?}");
 }
 
 #[tokio::test]

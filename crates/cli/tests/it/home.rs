@@ -12,6 +12,8 @@ use crate::harness::{is_alive, until};
 /// The user.
 pub(crate) struct Home {
     folder: tempfile::TempDir,
+    /// What its commands, and so the daemon, have in their environment besides.
+    env: Option<(&'static str, String)>,
 }
 
 /// How a command ended.
@@ -40,8 +42,12 @@ impl Said {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        // Short: the path of a socket has 108 bytes.
-        Self { folder: tempfile::Builder::new().prefix("skep-").tempdir().unwrap() }
+        Self { folder: folder(), env: None }
+    }
+
+    /// One with a variable of its own.
+    pub(crate) fn with(variable: &'static str, value: &str) -> Self {
+        Self { folder: folder(), env: Some((variable, value.to_owned())) }
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -74,7 +80,8 @@ impl Home {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_DATA_HOME", self.path("data"))
             .env("XDG_CONFIG_HOME", self.path("config"))
-            .env("XDG_CACHE_HOME", self.path("cache"));
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
     }
 
     /// Runs a `skep` to its end.
@@ -120,15 +127,14 @@ impl Home {
     }
 
     /// The processes of this user, and their command lines: those whose environment names its folder, and those in a sandbox
-    /// with a home of its.
+    /// or a container that shows something of it.
     pub(crate) fn processes(&self) -> Vec<(u32, String)> {
         let mark = format!("HOME={}\0", self.folder.path().display());
-        let homes = self.path("data/skep/homes");
         let pids = std::fs::read_dir("/proc").unwrap().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let is_ours = |pid: &u32| {
             let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            is_alive(*pid) && (contains(&environ, mark.as_bytes()) || mounts(*pid, &homes))
+            is_alive(*pid) && (contains(&environ, mark.as_bytes()) || mounts(*pid, self.folder.path()))
         };
         let line = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         pids.filter(is_ours).map(|pid| (pid, line(pid))).collect()
@@ -139,6 +145,11 @@ impl Home {
 pub(crate) fn said(command: Command) -> Said {
     let (out, err, status) = testkit::program::run(command, Duration::from_secs(120)).unwrap();
     Said { out, err, code: status.code() }
+}
+
+fn folder() -> tempfile::TempDir {
+    // Short: the path of a socket has 108 bytes.
+    tempfile::Builder::new().prefix("skep-").tempdir().unwrap()
 }
 
 fn mounts(pid: u32, folder: &Path) -> bool {

@@ -18,6 +18,7 @@ mod groups;
 mod harness;
 mod home;
 mod isolation;
+mod kills;
 mod lifecycle;
 mod migrate;
 mod packages;

@@ -189,7 +189,7 @@ async fn a_name_whose_addresses_change_is_followed_and_loses_no_session() {
     let journal = folder.path().join("journal");
     let ip = |last: u8| Ipv4Addr::new(127, 0, 0, last);
     let start = |last: u8| server(&format!("127.0.0.{last}:7000"), &last.to_string(), "s", &journal).0;
-    let names = NameServer::start(([127, 0, 0, 1], 53).into(), &[ip(2)]).await.unwrap();
+    let names = NameServer::start(([127, 0, 0, 1], 53).into(), &[ip(2)]).unwrap();
     let two = start(2);
     let mut skep = Program::start(command(&[
         "proxy",

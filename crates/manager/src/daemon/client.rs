@@ -27,6 +27,8 @@ const INSTALL_PATIENCE: Duration = Duration::from_secs(20 * 60);
 /// How long it may take to begin to listen.
 const TO_LISTEN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often a daemon that was killed meanwhile is asked at most.
+const TRIES: usize = 3;
 /// A process that was killed needs a moment until its sockets are closed.
 const AFTER_AN_END: Duration = Duration::from_millis(50);
 
@@ -288,13 +290,14 @@ impl DaemonClient {
         patience: Duration,
     ) -> Result<Bytes, AskError> {
         let mut answered = self.try_send(&method, path, body.clone(), patience).await;
-        // It was killed while it was asked. What only reads is asked of the next one.
-        if let Err(AskError::Socket(SocketError::Ended { .. })) = answered
-            && method == Method::GET
-        {
+        for _ in 1..TRIES {
+            match &answered {
+                Err(error) if self.is_asked_again(&method, error) => {}
+                _ => break,
+            }
             sleep(AFTER_AN_END).await;
             self.start_daemon().await?;
-            answered = self.try_send(&method, path, body, patience).await;
+            answered = self.try_send(&method, path, body.clone(), patience).await;
         }
         let (status, text) = answered?;
         if status.is_success() {
@@ -306,6 +309,17 @@ impl DaemonClient {
                 Err(self.of_another_version(&"it does not know this request"))
             }
             Err(error) => Err(self.of_another_version(&error)),
+        }
+    }
+
+    /// Whether the next daemon is asked what this one has not answered.
+    fn is_asked_again(&self, method: &Method, error: &AskError) -> bool {
+        match error {
+            // It was killed while it was asked. What only reads does no harm twice.
+            AskError::Socket(SocketError::Ended { .. }) => method == Method::GET,
+            // It was killed after it had been looked for: its socket goes a moment after it. Nothing was asked.
+            AskError::NotRunning => self.launch.is_some(),
+            _ => false,
         }
     }
 
@@ -366,4 +380,28 @@ fn spawn(Launch { program, name, args }: &Launch, complaints: &Path) -> std::io:
 fn last_line(file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     text.lines().next_back().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_was_killed_is_asked_again_where_that_does_no_harm() {
+        let [run, state, data, config] = ["run", "state", "data", "config"].map(PathBuf::from);
+        let folders = Folders { run, state, data, config };
+        let launch = Launch { program: "skep".into(), name: "skep", args: &[] };
+        let running = DaemonClient::running(folders.clone());
+        let started = DaemonClient { folders, launch: Some(launch) };
+        let ended = || AskError::Socket(SocketError::Ended { path: "/s".into() });
+        for (client, method, error, expect) in [
+            (&started, Method::GET, ended(), true),
+            (&started, Method::POST, ended(), false),
+            (&started, Method::GET, AskError::NotRunning, true),
+            (&started, Method::POST, AskError::NotRunning, true),
+            (&running, Method::GET, AskError::NotRunning, false),
+        ] {
+            assert_eq!(client.is_asked_again(&method, &error), expect, "{method} {error}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{RunConfig, WorkloadName};
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use proxy::listener::Workers;
 use telemetry::Tasks;
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use workload::container::Runtime;
 
 use super::files::Files;
@@ -24,6 +26,8 @@ use crate::{images, packages};
 
 /// News that a slow listener may be behind.
 const NEWS: usize = 256;
+/// Pauses before what another skep left is looked for. The last is longer than a runtime takes to make a container.
+const SWEEPS: [Duration; 2] = [Duration::ZERO, Duration::from_secs(10)];
 
 /// The site.
 #[derive(Debug)]
@@ -75,14 +79,18 @@ impl Site {
         packages::refresh(config, &self.around, &tell).await.map_err(|error| whole(&error))
     }
 
-    /// Removes what a skep that was killed left of its containers, which is at most what had not begun.
+    /// Removes what a skep that was killed left of its containers, which is at most what had not begun, at once and a while
+    /// later: what it had asked for last may be made only then.
     pub(super) async fn sweep(&self) {
         let Some(folders) = &self.around.folders else { return };
         let Ok(runtime) = Runtime::find(&self.around.runtimes.sockets).await else { return };
-        match runtime.sweep(&folders.state.display().to_string()).await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "containers that nobody runs were removed"),
-            Err(error) => tracing::warn!(%error, "containers that nobody runs are not removed"),
+        for pause in SWEEPS {
+            sleep(pause).await;
+            match runtime.sweep(&folders.state.display().to_string()).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "containers that nobody runs were removed"),
+                Err(error) => tracing::warn!(%error, "containers that nobody runs are not removed"),
+            }
         }
     }
 

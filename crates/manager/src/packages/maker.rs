@@ -17,6 +17,7 @@ use workload::{CommandSpec, LogTail, Pipes, Process};
 use super::cache::Cache;
 use super::registry::Registry;
 use super::{PackageError, PackageTools};
+use crate::handed_on::is_handed_inside;
 
 /// The longest that one command may take; a large package on a slow line is the worst there is.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
@@ -24,25 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 const LAST_WORDS: usize = 25;
 /// What is read of a command's output at most.
 const MAX_OUTPUT: u64 = 4 << 20;
-
-/// Variables that every command gets where it is isolated: of the others most name what is not there.
-const INSIDE: [&str; 15] = [
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "USER",
-];
 
 /// Variables that name files of certificates, which have to be seen.
 const CERTIFICATES: [&str; 6] = [
@@ -63,7 +45,7 @@ pub(super) struct Job<'a> {
     /// What is installed with it.
     pub(super) with: Vec<String>,
     pub(super) is_isolated: bool,
-    /// Variables that every command gets, `PATH` among them.
+    /// Variables that every command gets as far as they mean something where it runs, `PATH` among them.
     pub(super) env: Vec<(String, String)>,
     pub(super) tools: &'a PackageTools,
 }
@@ -185,7 +167,7 @@ impl<'a> Maker<'a> {
 
     fn command(&self, step: &Step<'_>) -> Result<CommandSpec, PackageError> {
         let is_isolated = self.job.is_isolated;
-        let is_inside = |(name, _): &&(String, String)| !is_isolated || INSIDE.contains(&name.as_str());
+        let is_inside = |(name, _): &&(String, String)| !is_isolated || is_handed_inside(name);
         let env = self.job.env.iter().filter(is_inside).chain(&self.registry.env).cloned();
         let own = step.env.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         let env: Vec<_> = env.chain(own).collect();

@@ -19,7 +19,8 @@ use tokio::time::{Instant, sleep};
 use vmcp::hub::{Backend as HubBackend, Hub};
 
 use super::lane::Lane;
-use super::route::{Making, Route};
+use super::making::Making;
+use super::route::Route;
 use super::{ServeSettings, StartError};
 use crate::target::{HttpTransport, Member, Target};
 use crate::vmcp::Group;

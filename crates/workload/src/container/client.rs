@@ -28,6 +28,8 @@ pub struct Runtime {
     kind: RuntimeKind,
     version: String,
     is_rootless: bool,
+    /// The operating system that it is on, in words.
+    system: String,
 }
 
 /// Whose it is.
@@ -148,7 +150,7 @@ impl Runtime {
                 continue;
             }
             match Self::at(&socket).await {
-                Ok(runtime) => return runtime.on_this_machine().await,
+                Ok(runtime) => return runtime.on_this_machine(),
                 Err(error) => tried.push(format!("{}: {error}", socket.display())),
             }
         }
@@ -165,22 +167,24 @@ impl Runtime {
         let version = docker.version().await?;
         let components = version.components.unwrap_or_default();
         let is_podman = components.iter().any(|part| part.name.contains("Podman"));
-        let options = docker.info().await?.security_options.unwrap_or_default();
+        // Once: Podman looks the versions of packages up for it.
+        let info = docker.info().await?;
+        let options = info.security_options.unwrap_or_default();
         Ok(Self {
             docker,
             socket: socket.to_owned(),
             kind: if is_podman { RuntimeKind::Podman } else { RuntimeKind::Docker },
             version: version.version.unwrap_or_default(),
             is_rootless: options.iter().any(|option| option.contains("rootless")),
+            system: info.operating_system.unwrap_or_default(),
         })
     }
 
-    async fn on_this_machine(self) -> Result<Self, NoRuntime> {
-        let system = self.docker.info().await.ok().and_then(|info| info.operating_system).unwrap_or_default();
-        if cfg!(target_os = "linux") && !system.contains("Docker Desktop") {
+    fn on_this_machine(self) -> Result<Self, NoRuntime> {
+        if cfg!(target_os = "linux") && !self.system.contains("Docker Desktop") {
             return Ok(self);
         }
-        Err(NoRuntime::VirtualMachine { socket: self.socket, system })
+        Err(NoRuntime::VirtualMachine { socket: self.socket, system: self.system })
     }
 
     /// Where it listens.
@@ -379,20 +383,24 @@ pub(super) fn name_and_tag(image: &str) -> (&str, &str) {
 
 /// This process, as a label says it: its number may be another's one day, and then began at another time.
 pub(super) fn this_owner() -> String {
-    let own = std::process::id();
-    format!("{own}:{}", begun(own).unwrap_or_default())
+    owner(std::process::id()).unwrap_or_default()
 }
 
-fn owner_is_alive(label: &str) -> bool {
-    let Some((process, time)) = label.split_once(':') else { return false };
-    process.parse().is_ok_and(|process| begun(process).is_some_and(|begun| begun.to_string() == time))
+/// Whether the process that a label names goes on.
+pub(super) fn owner_is_alive(label: &str) -> bool {
+    let process = label.split_once(':').and_then(|(process, _)| process.parse().ok());
+    process.and_then(owner).is_some_and(|alive| alive == label)
 }
 
-/// When a process began, in ticks since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
-fn begun(process: u32) -> Option<u64> {
+/// What a label says of a process that goes on: its number, and when it began, in ticks since boot (proc_pid_stat(5), fields 3
+/// and 22).
+pub(super) fn owner(process: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = rest.split_ascii_whitespace();
+    // One that nobody has reaped yet has ended all the same.
+    let goes_on = !matches!(fields.next()?, "Z" | "X");
+    goes_on.then(|| fields.nth(18)).flatten().map(|began| format!("{process}:{began}"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A container while it is there: how it is made, and how commands run in it.
 
+use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,8 +20,10 @@ use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::body::{self, BadMount, FILES, HOME_LABEL};
-use super::client::{ImageSettings, NoRuntime, Runtime, RuntimeError, name_and_tag};
+use super::body::{self, BadMount, FILES, HOME_LABEL, OWNER_LABEL};
+use super::client::{
+    ImageSettings, NoRuntime, Runtime, RuntimeError, name_and_tag, owner_is_alive, this_owner,
+};
 use super::line::{self, Line};
 use super::message::Order;
 use super::program::{self, LINE_DIR};
@@ -344,26 +347,31 @@ async fn create(
     }
 }
 
-/// Removes the container that has the name, if it is one that this process has let go of.
+/// Removes the container that has the name, if it is one that nobody holds any more.
 async fn clear_the_way(runtime: &Runtime, config: &ContainerConfig) -> Result<(), ContainerError> {
     let named = &config.name;
     let Ok(found) = runtime.docker().inspect_container(named, None::<InspectContainerOptions>).await else {
         return Ok(());
     };
     let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-    let whose = |text: &str| ContainerError::Taken { name: named.clone(), whose: text.to_owned() };
+    match held_by(&labels, &config.owner) {
+        Some(whose) => Err(ContainerError::Taken { name: named.clone(), whose }),
+        None => Ok(runtime.remove(&found.id.unwrap_or_else(|| named.clone())).await?),
+    }
+}
+
+/// Whose a container is, by its labels. `None`: it is of this owner, and nobody holds it any more; what another skep that was
+/// killed had asked for may be there only now.
+fn held_by(labels: &HashMap<String, String>, owner: &str) -> Option<String> {
     match labels.get(HOME_LABEL) {
-        Some(owner) if *owner == config.owner => {}
-        Some(owner) => return Err(whose(&format!("belongs to the skep of {owner}"))),
-        None => return Err(whose("is not skep's")),
+        Some(home) if home == owner => {}
+        Some(home) => return Some(format!("belongs to the skep of {home}")),
+        None => return Some("is not skep's".to_owned()),
     }
-    match labels.get(body::OWNER_LABEL) {
-        // Workloads have names of their own, so it is one that ends.
-        Some(owner) if *owner == super::client::this_owner() => {
-            Ok(runtime.remove(&found.id.unwrap_or_else(|| named.clone())).await?)
-        }
-        _ => Err(whose("another skep process runs")),
-    }
+    let process = labels.get(OWNER_LABEL)?;
+    // Workloads have names of their own, so if it is this process's it is one that ends.
+    let is_held = *process != this_owner() && owner_is_alive(process);
+    is_held.then(|| "another skep process runs".to_owned())
 }
 
 /// Starts it, and waits until its pid 1 is ready.
@@ -458,6 +466,7 @@ impl Drop for Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::client::owner;
     use crate::container::{ContainerConfig, Runtimes};
     use crate::sandbox::{Sandbox, SandboxConfig};
 
@@ -473,6 +482,33 @@ mod tests {
             scratch: "/s".into(),
             runtimes: Runtimes::default(),
         }
+    }
+
+    #[test]
+    fn a_container_that_nobody_holds_is_in_nobodys_way() {
+        let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let alive = owner(other.id()).unwrap();
+        let (own, reused) = (this_owner(), format!("{}:1", std::process::id()));
+        let labels = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        for (given, whose) in [
+            (labels(&[]), Some("is not skep's")),
+            (labels(&[(HOME_LABEL, "p"), (OWNER_LABEL, &own)]), Some("belongs to the skep of p")),
+            (labels(&[(HOME_LABEL, "o"), (OWNER_LABEL, &alive)]), Some("another skep process runs")),
+            (labels(&[(HOME_LABEL, "o"), (OWNER_LABEL, &own)]), None),
+            (labels(&[(HOME_LABEL, "o"), (OWNER_LABEL, &reused)]), None),
+            (labels(&[(HOME_LABEL, "o")]), None),
+        ] {
+            assert_eq!(held_by(&given, "o").as_deref(), whose, "{given:?}");
+        }
+        // Killed, and nobody has asked yet how it ended.
+        other.kill().unwrap();
+        let labels = labels(&[(HOME_LABEL, "o"), (OWNER_LABEL, &alive)]);
+        while held_by(&labels, "o").is_some() {
+            std::thread::yield_now();
+        }
+        other.wait().unwrap();
     }
 
     #[test]

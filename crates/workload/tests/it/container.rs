@@ -1,12 +1,17 @@
 //! Commands in containers, with each runtime that the tests were given: what they are, that they cannot get out, how they
 //! and their containers end.
 
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use testkit::NameServer;
 use testkit::containers::{self, TestRuntime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -127,44 +132,31 @@ async fn a_command_is_what_the_image_says_and_has_no_rights() {
     .await;
 }
 
-/// Whether an attempt is made where nothing holds it, too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tried {
-    Twice,
-    /// It would need a name server, or a kernel with such keys.
-    Inside,
-}
-use Tried::{Inside, Twice};
-
 /// Attempts to get out, for busybox. An attempt ends with 0 when it got what it wanted.
-const ATTEMPTS: [(&str, Tried, &str); 23] = [
-    ("reach the metadata service", Twice, "wget -q -O - http://169.254.169.254/"),
-    ("reach an address", Twice, "wget -q -O - http://1.1.1.1:443/"),
-    ("ask another name server", Inside, "nslookup allowed.example 8.8.8.8"),
-    ("look up what is not allowed", Inside, "nslookup denied.example"),
-    ("write the image", Twice, "touch /x"),
-    ("write skep's own", Twice, "touch /.skep/x"),
-    ("replace skep", Twice, "rm /.skep/skep"),
-    ("mount", Twice, "mount -t tmpfs none /tmp"),
-    ("unmount what covers", Twice, "umount /etc/resolv.conf"),
-    ("make a device", Twice, "mknod /tmp/disk b 254 0"),
-    ("change the root", Twice, "chroot / /bin/busybox true"),
-    ("make namespaces", Twice, "unshare -n /bin/busybox true"),
-    ("make a user namespace", Twice, "unshare -U /bin/busybox true"),
-    ("enter pid 1's namespaces", Twice, "nsenter -t 1 -m /bin/busybox true"),
-    ("read pid 1's environment", Twice, "cat /proc/1/environ"),
-    ("read pid 1's memory", Twice, "sh -c ': < /proc/1/mem'"),
-    ("take pid 1's line", Twice, "ls /proc/1/fd/"),
-    ("change the host's name", Twice, "hostname other"),
-    ("press a key of the host", Inside, "sh -c 'echo h > /proc/sysrq-trigger'"),
-    (
-        "set the kernel",
-        Twice,
-        "sh -c 'read x < /proc/sys/kernel/printk; echo \"$x\" > /proc/sys/kernel/printk'",
-    ),
-    ("give a file away", Twice, "sh -c ': > /tmp/a; /bin/busybox chown 0 /tmp/a'"),
-    ("remove the redirect", Twice, "ip route flush table local"),
-    ("change the network", Twice, "ip link set lo down"),
+const ATTEMPTS: [(&str, &str); 23] = [
+    ("reach the metadata service", "wget -q -O - http://169.254.169.254/"),
+    ("reach an address", "wget -q -O - http://1.1.1.1:443/"),
+    ("ask another name server", "nslookup allowed.example 8.8.8.8"),
+    ("look up what is not allowed", "nslookup denied.example"),
+    ("write the image", "touch /x"),
+    ("write skep's own", "touch /.skep/x"),
+    ("replace skep", "rm /.skep/skep"),
+    ("mount", "mount -t tmpfs none /tmp"),
+    ("unmount what covers", "umount /etc/resolv.conf"),
+    ("make a device", "mknod /tmp/disk b 254 0"),
+    ("change the root", "chroot / /bin/busybox true"),
+    ("make namespaces", "unshare -n /bin/busybox true"),
+    ("make a user namespace", "unshare -U /bin/busybox true"),
+    ("enter pid 1's namespaces", "nsenter -t 1 -m /bin/busybox true"),
+    ("read pid 1's environment", "cat /proc/1/environ"),
+    ("read pid 1's memory", "sh -c ': < /proc/1/mem'"),
+    ("take pid 1's line", "ls /proc/1/fd/"),
+    ("change the host's name", "hostname other"),
+    ("read the kernel's log", "dmesg"),
+    ("set the kernel", "sh -c 'read x < /proc/sys/kernel/printk; echo \"$x\" > /proc/sys/kernel/printk'"),
+    ("give a file away", "sh -c ': > /tmp/a; /bin/busybox chown 0 /tmp/a'"),
+    ("remove the redirect", "ip route flush table local"),
+    ("change the network", "ip link set lo down"),
 ];
 
 /// A machine in a container without walls: what the attempts want is there.
@@ -172,23 +164,37 @@ const WITHOUT_WALLS: &str = "
 B=/bin/busybox
 $B mkdir -p /tmp /.skep; echo x > /.skep/index.html; : > /.skep/skep
 $B mount -o remount,bind,rw /proc/sys
-echo > /etc/resolv.conf; $B mount -o bind /.skep/index.html /etc/resolv.conf
-$B ip link set lo up
+echo nameserver 8.8.8.8 > /.skep/resolv.conf; : > /etc/resolv.conf; $B mount -o bind /.skep/resolv.conf /etc/resolv.conf
+$B ip link set lo up; $B ip address add 8.8.8.8/32 dev lo
 for address in 169.254.169.254:80 1.1.1.1:443; do
     $B ip address add ${address%:*}/32 dev lo; $B httpd -h /.skep -p $address
 done
+until $B test -e /results/name-server; do $B sleep 0.05; done
 ";
+
+/// A socket for those who look names up, in the network of a process.
+fn socket_beside(pid: u32) -> UdpSocket {
+    let network = File::open(format!("/proc/{pid}/ns/net")).unwrap();
+    // A thread of its own: none comes back from there.
+    let bound = std::thread::spawn(move || {
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        UdpSocket::bind(("0.0.0.0", 53)).unwrap()
+    });
+    bound.join().unwrap()
+}
 
 #[tokio::test]
 async fn what_would_get_out_succeeds_where_nothing_holds_it() {
     with_each(nothing, async |world| {
         let results = world._scratch.dir("results");
-        let attempts = ATTEMPTS.iter().filter(|attempt| attempt.1 == Twice);
-        let attempts = attempts.map(|(what, _, command)| {
+        let attempts = ATTEMPTS.iter().map(|(what, command)| {
             format!("/bin/busybox {command} > /tmp/said 2>&1 < /dev/null || {{ echo \"{what}:\"; /bin/busybox cat /tmp/said; }} >> /results/failed\n")
         });
         let script = format!("{WITHOUT_WALLS}{}: > /results/over", attempts.collect::<String>());
-        world.runtime.run_without_walls(&format!("{}-free", world.name), IMAGE, &script, &results).unwrap();
+        let name = format!("{}-free", world.name);
+        world.runtime.run_without_walls(&name, IMAGE, &script, &results).unwrap();
+        let _name_server = NameServer::on(socket_beside(world.runtime.pid(&name).unwrap()), &[[192, 0, 2, 1].into()]).unwrap();
+        std::fs::write(results.join("name-server"), "").unwrap();
         until("all attempts were made", || results.join("over").exists()).await;
         let failed = std::fs::read_to_string(results.join("failed")).unwrap_or_default();
         assert_eq!(failed, "");
@@ -208,7 +214,7 @@ async fn what_would_get_out_fails() {
         config.egress = Some(EgressPolicy::try_from(&policy).unwrap());
     };
     with_each(all, async |world| {
-        for (what, _, command) in ATTEMPTS {
+        for (what, command) in ATTEMPTS {
             let (said, cause) = world.run(&format!("exec /bin/busybox {command} < /dev/null")).await;
             let is_tried = !said.contains("not found") && !said.contains("can't execute");
             assert!(is_tried && cause != Cause::Exited(0), "{what}: {cause} {said}");
