@@ -38,3 +38,4 @@ mod tls;
 mod toolhive;
 mod tools;
 mod vmcp;
+mod vmcp_eras;
