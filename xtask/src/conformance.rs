@@ -96,24 +96,29 @@ impl Suite {
         let mut bridge = self.skep(&["run", "--foreground", "example", "--format", "json"])?;
         let row = self.server_row("bridge", &bridge.url()?)?;
         lost += print_row("bridge", &row, Some(&base));
-        let file = self.out.join("vmcp.yaml");
-        std::fs::write(&file, one_backend(&target))?;
-        let file = file.to_str().context("the target folder's name is no text")?;
-        let mut hub = self.skep(&["vmcp", "serve", "--config", file, "--port", "0", "--format", "json"])?;
-        // It serves clients of the first of them only.
-        let row = self.server_row_of(&REVISIONS[..1], "vmcp", &hub.url()?)?;
+        let row = self.hub_row("vmcp", &[("example", &target)])?;
         lost += print_row("vmcp", &row, Some(&base));
+        let one_era = |era| self.skep(&["example", "--http", "127.0.0.1:0", "--only", era]);
+        let (mut old, mut new) = (one_era("legacy")?, one_era("modern")?);
+        let (old, new) = (old.url()?, new.url()?);
+        let row = self.hub_row("vmcp-of-three", &[("example", &target), ("old", &old), ("new", &new)])?;
+        lost += print_row("vmcp of three", &row, Some(&base));
         println!();
         Ok(lost)
     }
 
-    /// Both sets against one URL.
-    fn server_row(&self, name: &str, url: &str) -> anyhow::Result<Vec<Checks>> {
-        self.server_row_of(&REVISIONS, name, url)
+    /// Both sets against these servers as one, which keep their names: the first has what several have.
+    fn hub_row(&self, name: &str, backends: &[(&str, &str)]) -> anyhow::Result<Vec<Checks>> {
+        let file = self.out.join(format!("{name}.yaml"));
+        std::fs::write(&file, virtual_mcp(backends))?;
+        let file = file.to_str().context("the target folder's name is no text")?;
+        let mut hub = self.skep(&["vmcp", "serve", "--config", file, "--port", "0", "--format", "json"])?;
+        self.server_row(name, &hub.url()?)
     }
 
-    fn server_row_of(&self, revisions: &[&str], name: &str, url: &str) -> anyhow::Result<Vec<Checks>> {
-        let row = revisions.iter().map(|revision| {
+    /// Both sets against one URL.
+    fn server_row(&self, name: &str, url: &str) -> anyhow::Result<Vec<Checks>> {
+        let row = REVISIONS.iter().map(|revision| {
             let out = self.out.join(format!("server-{name}-{revision}"));
             self.suite(&["server", "--url", url, "--requirements", revision], &out, &[])?;
             Checks::read(&out)
@@ -168,15 +173,20 @@ impl Suite {
     }
 }
 
-/// A virtual MCP with this server alone in it, which keeps its names.
-fn one_backend(url: &str) -> String {
+/// A virtual MCP of these servers.
+fn virtual_mcp(backends: &[(&str, &str)]) -> String {
+    let all: String = backends
+        .iter()
+        .map(|(name, url)| format!("  - {{name: {name}, url: '{url}', transport: streamable-http}}\n"))
+        .collect();
+    let order = backends.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     format!(
         "name: conformance
 groupRef: default
-backends: [{{name: example, url: '{url}', transport: streamable-http}}]
-incomingAuth: {{type: anonymous}}
+backends:
+{all}incomingAuth: {{type: anonymous}}
 outgoingAuth: {{source: inline}}
-aggregation: {{conflictResolution: priority, conflictResolutionConfig: {{priorityOrder: [example]}}}}
+aggregation: {{conflictResolution: priority, conflictResolutionConfig: {{priorityOrder: [{order}]}}}}
 "
     )
 }
@@ -190,8 +200,7 @@ fn print_row(name: &str, row: &[Checks], base: Option<&[Checks]>) -> usize {
     let cell = |(checks, lost): (&Checks, &Vec<String>)| {
         format!("{} passed, {} failed, {} lost", checks.passed(), checks.failed(), lost.len())
     };
-    let mut cells: Vec<String> = row.iter().zip(&lost).map(cell).collect();
-    cells.resize(REVISIONS.len(), "not served".to_owned());
+    let cells: Vec<String> = row.iter().zip(&lost).map(cell).collect();
     println!("| {name} | {} |", cells.join(" | "));
     let lost: Vec<String> = lost.into_iter().flatten().collect();
     lost.iter().for_each(|check| eprintln!("  lost through {name}: {check}"));

@@ -204,6 +204,15 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
+/// Which life cycle requests follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Era {
+    /// 2024-11-05 to 2025-11-25
+    Legacy,
+    /// 2026-07-28
+    Modern,
+}
+
 /// Arguments of `skep example`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExampleArgs {
@@ -228,6 +237,9 @@ pub(crate) struct ExampleArgs {
     /// List so many tools more, to see how many are borne
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     pub(crate) more_tools: usize,
+    /// Serve the revisions with a handshake alone, or the one without
+    #[arg(long, value_enum, value_name = "ERA", requires = "http")]
+    pub(crate) only: Option<Era>,
     /// A file for the lines that the tool `record` adds: what was carried out, whatever becomes of the server
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp::Era;
+
 use crate::journal::Journal;
 
 /// Settings of one server. The default serves on the caller's runtime, for clients of this machine.
@@ -27,8 +29,16 @@ pub struct ExampleConfig {
     pub state_key: Option<[u8; 32]>,
     /// Lists so many tools more, `more_1` and so on, that take anything: to see how many tools are borne.
     pub more_tools: usize,
+    /// Serves this era alone, over HTTP; without it, both.
+    pub only: Option<Era>,
     /// What the tool `record` writes to; without it, it does not.
     pub journal: Option<Arc<Journal>>,
+}
+
+impl ExampleConfig {
+    pub(crate) fn serves(&self, era: Era) -> bool {
+        self.only.is_none_or(|only| only == era)
+    }
 }
 
 impl Default for ExampleConfig {
@@ -43,6 +53,7 @@ impl Default for ExampleConfig {
             allowed_hosts: Vec::new(),
             state_key: None,
             more_tools: 0,
+            only: None,
             journal: None,
         }
     }

@@ -39,4 +39,5 @@ mod transport;
 
 pub use config::ExampleConfig;
 pub use journal::Journal;
+pub use mcp::Era;
 pub use transport::{serve_http, serve_stdio};

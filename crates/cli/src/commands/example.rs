@@ -6,7 +6,7 @@ use anyhow::Context;
 use example::{ExampleConfig, Journal};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::ExampleArgs;
+use crate::args::{Era, ExampleArgs};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::signals::StopSignals;
@@ -24,6 +24,10 @@ pub(crate) fn run(args: &ExampleArgs, printer: &Printer) -> anyhow::Result<Outco
         workers: args.workers,
         session_idle: args.session_idle,
         more_tools: args.more_tools,
+        only: args.only.map(|era| match era {
+            Era::Legacy => example::Era::Legacy,
+            Era::Modern => example::Era::Modern,
+        }),
         ..ExampleConfig::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

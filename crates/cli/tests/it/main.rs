@@ -38,4 +38,5 @@ mod tls;
 mod toolhive;
 mod tools;
 mod vmcp;
+mod vmcp_eras;
 mod workflows;

@@ -17,7 +17,7 @@ use crate::harness::{Listener, at, command, example, free_port, listens, output}
 use crate::home::Home;
 
 /// A virtual MCP's file.
-fn file(folder: &Path, backends: &[(&str, &str)]) -> String {
+pub(crate) fn file(folder: &Path, backends: &[(&str, &str)]) -> String {
     file_with(folder, backends, "")
 }
 
@@ -37,7 +37,7 @@ fn file_with(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
 }
 
 /// `skep vmcp serve` with its state in this folder.
-fn serve(folder: &Path, file: &str, port: u16) -> (Program, String) {
+pub(crate) fn serve(folder: &Path, file: &str, port: u16) -> (Program, String) {
     let port = port.to_string();
     let mut serve: Command =
         command(&["vmcp", "serve", "--config", file, "--port", &port, "--format", "json"]);

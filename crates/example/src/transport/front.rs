@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use mcp::{ErrorCode, ErrorReply};
+use mcp::{Era, ErrorCode, ErrorReply};
 use tokio::time::timeout;
 
 use super::body::{Body, empty, refuse};
@@ -31,7 +31,10 @@ impl Front {
             let why = ErrorReply::new(ErrorCode::InvalidRequest, "this Host or Origin is not served here");
             return refuse(StatusCode::FORBIDDEN, &why, None);
         }
+        let is_served = self.server.config.serves(Era::Legacy);
         match (head.uri.path(), &head.method) {
+            // Both are of the era of handshakes.
+            ("/sse" | "/messages", _) if !is_served => empty(StatusCode::NOT_FOUND),
             ("/mcp", &Method::POST) => match self.message(&head.headers, body).await {
                 Ok(text) => streamable::post(&self.server, &head.headers, text).await,
                 Err(refusal) => *refusal,

@@ -61,10 +61,20 @@ pub(super) async fn post(server: &Arc<Server>, given: &HeaderMap, text: Bytes) -
         Ok(message) => message,
         Err(malformed) => return refuse(StatusCode::BAD_REQUEST, &malformed.reply(), None),
     };
-    if message.method() == Method::Initialize && is_legacy_initialize(&message) {
+    let (of_legacy, of_modern) = (server.config.serves(Era::Legacy), server.config.serves(Era::Modern));
+    if message.method() == Method::Initialize && is_legacy_initialize(&message) && of_legacy {
         return initialize(server, &message, wanted);
     }
     match revision::classify(given, &message) {
+        Ok(Era::Legacy) if !of_legacy => {
+            let asked = message.protocol_version().unwrap_or_default();
+            let unsupported = revision::unsupported(&asked, &[Revision::V2026_07_28]);
+            refuse(StatusCode::BAD_REQUEST, &unsupported, message.id())
+        }
+        // As servers answer who have never heard of it.
+        Ok(Era::Modern) if !of_modern => {
+            refuse(StatusCode::BAD_REQUEST, &invalid("no session: begin with initialize"), message.id())
+        }
         Err(contradiction) => refuse(StatusCode::BAD_REQUEST, &contradiction.0, message.id()),
         // An `initialize` that is not legacy is a modern request for a method that is gone.
         Ok(Era::Legacy) if message.method() != Method::Initialize => {
@@ -236,7 +246,7 @@ fn finished(answer: Answer, wanted: Wanted) -> Response<Body> {
 }
 
 pub(super) fn get(server: &Arc<Server>, given: &HeaderMap) -> Response<Body> {
-    if is_modern(given) {
+    if is_modern(given) || !server.config.serves(Era::Legacy) {
         return empty(StatusCode::METHOD_NOT_ALLOWED);
     }
     if !accepts_events(given) {
@@ -260,7 +270,7 @@ pub(super) fn get(server: &Arc<Server>, given: &HeaderMap) -> Response<Body> {
 }
 
 pub(super) fn delete(server: &Server, given: &HeaderMap) -> Response<Body> {
-    if is_modern(given) {
+    if is_modern(given) || !server.config.serves(Era::Legacy) {
         return empty(StatusCode::METHOD_NOT_ALLOWED);
     }
     match session_of(server, given, None) {

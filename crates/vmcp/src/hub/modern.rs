@@ -8,13 +8,14 @@
 //!
 //! Tasks are those of backends of the same era ([`tasks`]); the ones of 2025-11-25 are something else, and nobody has them.
 
+pub(in crate::hub) mod asked;
 pub(in crate::hub) mod envelope;
 pub(in crate::hub) mod freshness;
 mod in_seat;
 mod listen;
 mod lists;
 pub(in crate::hub) mod of_session;
-pub(in crate::hub) mod passing;
+mod passing;
 mod questions;
 pub(in crate::hub) mod reading;
 mod relay;
@@ -37,7 +38,7 @@ use serde_json::json;
 use super::Hub;
 use super::streamable::Answered;
 use crate::aggregate::Kind as Listed;
-use passing::Asked;
+use asked::Asked;
 
 type Response = http::Response<Body>;
 

@@ -156,9 +156,9 @@ async fn json_of(response: Response<Body>) -> Value {
 }
 
 /// A request of a client without a session.
-pub(super) fn asked() -> super::modern::passing::Asked {
+pub(super) fn asked() -> super::modern::asked::Asked {
     let text = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t"}});
-    super::modern::passing::Asked {
+    super::modern::asked::Asked {
         head: Box::new(Request::new(()).into_parts().0),
         repeated: http::HeaderMap::new(),
         message: Message::parse(text.to_string().into()).unwrap(),

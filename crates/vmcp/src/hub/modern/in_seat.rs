@@ -4,6 +4,8 @@
 //! round: the client gets the question for its answer, and the call waits, with all that it holds, until the client comes
 //! back. A client that goes away while it is not asked has cancelled.
 
+mod asking;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,25 +16,23 @@ use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
 use proxy::Call;
 use proxy::failure::FailureClass;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
 use super::super::ask::{NoAnswer, result};
 use super::super::era::refuses_legacy;
 use super::super::health::Seen;
-use super::super::object::{Object, quoted};
 use super::super::own::OwnTool;
 use super::super::requests::{LEVELS, is_down, is_unknown_session, unavailable};
 use super::super::session::Opened;
 use super::super::{Hub, Member};
-use super::envelope::{answer_for_modern, answer_text, for_legacy, request_text, with_server};
-use super::of_session::ANSWERED_WITHIN;
-use super::passing::{Asked, Outcome, in_time, late};
-use super::questions::{Question, lacking, missing};
+use super::asked::Asked;
+use super::envelope::{answer_for_modern, for_legacy, request_text};
+use super::passing::{Outcome, in_time, late};
+use super::questions::Question;
 use super::reading::Reading;
 use super::said::{Heard, QUEUE, Said};
 use super::seats::Seat;
-use super::state::{State, responses};
 use super::waiting::Round;
 use super::{Response, refuse, status};
 
@@ -430,96 +430,5 @@ impl InSeat {
         let wanted = self.asked.message.meta_log_level().and_then(|level| place(&level));
         let said = log.level().and_then(|level| place(&level));
         wanted.zip(said).is_some_and(|(wanted, said)| said >= wanted)
-    }
-
-    /// The backend asks. Where its client cannot be asked that, the backend is refused, and the call is over.
-    async fn question(&mut self, message: &Message) -> Stop {
-        let question = Question {
-            key: format!("q{}", self.hub.next_number()),
-            method: message.method_name().unwrap_or_default().into_owned(),
-            params: message.params().map(Bytes::copy_from_slice),
-        };
-        let declared = self.asked.message.meta_capabilities().unwrap_or_default();
-        let lacking = lacking(std::slice::from_ref(&question), declared);
-        if !lacking.is_empty() {
-            let refusal = ErrorReply::new(ErrorCode::MethodNotFound, "the client cannot be asked that");
-            self.tell(refusal.to_json(message.id())).await;
-            self.cancel().await;
-            return Stop::Answer(self.last(&missing(&lacking)));
-        }
-        let id = message.id().map(Bytes::copy_from_slice).unwrap_or_default();
-        self.open.push(Open { question, id });
-        Stop::Asked
-    }
-
-    /// Ends the round with what the backend asks, and waits for the next one. `None`: nobody came back, or could.
-    async fn next_round(&mut self, line: mpsc::Sender<Said>) -> Option<mpsc::Sender<Said>> {
-        let mut line = line;
-        while !self.open.is_empty() {
-            let Some((call, woken)) = self.hub.waiting.park() else {
-                let text = "too many calls wait for an answer of their client";
-                let reply = ErrorReply::new(ErrorCode::Internal, text)
-                    .with_data(json!({"origin": "skep", "class": "too_many_waiting", "executed": "unknown"}));
-                let _ = line.send(self.last(&reply)).await;
-                return None;
-            };
-            let asks = self.asks(call)?;
-            if line.send(asks).await.is_err() {
-                return None;
-            }
-            drop(line);
-            line = self.come_back(woken).await?;
-        }
-        Some(line)
-    }
-
-    /// The answer to the client that has its questions in it.
-    fn asks(&self, call: uuid::Uuid) -> Option<Said> {
-        let state = State::Waiting { process: self.hub.waiting.process, call };
-        let sealed = state.seal(&self.hub.config.keys, &self.asked.message, self.asked.principal)?;
-        let mut result = Object::default();
-        result.set("resultType", &br#""input_required""#[..]);
-        let questions = Question::write_all(self.open.iter().map(|open| &open.question));
-        result.set("inputRequests", questions.to_vec());
-        result.set("requestState", quoted(&sealed));
-        let result = with_server(result, &self.hub.server_info());
-        let text = answer_text(self.asked.message.id()?, "result", &result);
-        Some(Said::Last { status: StatusCode::OK, text })
-    }
-
-    /// Waits for the client, and tells the backend what it has answered.
-    async fn come_back(&mut self, woken: oneshot::Receiver<Round>) -> Option<mpsc::Sender<Said>> {
-        let round = tokio::select! {
-            round = woken => round.ok()?,
-            () = sleep_until(Instant::now() + ANSWERED_WITHIN) => return None,
-        };
-        let given = responses(&round.asked.message).unwrap_or_default();
-        let given = Object::read(&given).unwrap_or_default();
-        self.asked = round.asked;
-        let mut left = Vec::new();
-        for open in std::mem::take(&mut self.open) {
-            match given.get(&open.question.key) {
-                None => left.push(open),
-                Some(answer) => self.tell(answer_text(&open.id, "result", answer)).await,
-            }
-        }
-        self.open = left;
-        Some(round.line)
-    }
-
-    /// Nobody waits for the answer any more.
-    async fn give_up(&mut self) {
-        for open in std::mem::take(&mut self.open) {
-            let refusal = ErrorReply::new(ErrorCode::Internal, "nobody is there to answer");
-            self.tell(refusal.to_json(Some(&open.id))).await;
-        }
-        self.cancel().await;
-    }
-
-    async fn cancel(&self) {
-        let params = json!({"requestId": self.number, "reason": "nobody waits for the answer"});
-        let text =
-            json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}).to_string();
-        self.tell(text.into()).await;
     }
 }

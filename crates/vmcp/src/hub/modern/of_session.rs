@@ -27,8 +27,9 @@ use super::super::session::{Held, InFlight};
 use super::super::voice::Voice;
 use super::super::{Hub, Member};
 use super::Response;
+use super::asked::Asked;
 use super::envelope::{Answers, Introduction, answer_for_legacy, for_modern, request_text};
-use super::passing::{Asked, in_time, late};
+use super::passing::{in_time, late};
 use super::questions::{Question, lacking};
 use super::reading::Reading;
 use super::said::{Heard, QUEUE, Said};
@@ -67,13 +68,12 @@ impl Hub {
             line,
         };
         self.tasks.spawn("a call in the other era", async move {
-            let cancelled = in_flight.cancelled.clone();
-            let last = match cancelled.run_until_cancelled(rounds.run()).await {
-                Some(Ok(last)) => last,
-                Some(Err(reply)) => rounds.error(&reply),
-                None => {
+            let last = tokio::select! {
+                last = rounds.run() => last.unwrap_or_else(|reply| rounds.error(&reply)),
+                () = in_flight.cancelled.cancelled() => {
                     rounds.error(&ErrorReply::new(ErrorCode::InvalidRequest, "the request was cancelled"))
                 }
+                () = rounds.cut() => return,
             };
             // Its client may have gone.
             let _ = rounds.line.send(last).await;
@@ -147,6 +147,12 @@ impl Rounds {
         let text = format!("backend {} is not available: {why}", self.member.name);
         let data = json!({"origin": "skep", "class": "backend_unavailable", "backend": &*self.member.name, "executed": executed});
         ErrorReply::new(ErrorCode::Internal, text).with_data(data)
+    }
+
+    /// The hub stops, and its client's connection has ended.
+    async fn cut(&self) {
+        self.hub.draining.cancelled().await;
+        self.line.closed().await;
     }
 
     async fn run(&self) -> Result<Said, ErrorReply> {
@@ -238,8 +244,10 @@ impl Rounds {
             );
         }
         let asking = join_all(questions.iter().map(|question| self.ask(question)));
-        let answered = timeout(ANSWERED_WITHIN, asking).await;
-        let answered = answered.map_err(|_| self.lost("its question was not answered", "unknown"))?;
+        let draining = self.hub.draining.clone();
+        let answered = timeout(ANSWERED_WITHIN, draining.run_until_cancelled(asking)).await;
+        let answered = answered.ok().flatten();
+        let answered = answered.ok_or_else(|| self.lost("its question was not answered", "unknown"))?;
         let mut responses = Object::default();
         for (question, answer) in questions.iter().zip(answered) {
             responses.set(&question.key, answer?.to_vec());

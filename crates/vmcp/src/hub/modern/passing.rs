@@ -1,98 +1,29 @@
 //! A client's request on its way to the backend that has what it names.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, header};
 use mcp::message::Kind;
 use mcp::method::Target;
 use mcp::param_headers::ParamHeaders;
-use mcp::request::Body as RequestBody;
 use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
-use model::PrincipalDigest;
+use proxy::Body;
 use proxy::failure::{FailureClass, json_answer};
-use proxy::streamable::Accepts;
-use proxy::{Body, Call};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::ask::{NoAnswer, is_event_stream, mirror, read};
+use super::super::ask::{NoAnswer, is_event_stream, read};
 use super::super::era::doubts_modern;
-use super::super::head::{head_of, repeated};
 use super::super::health::Seen;
 use super::super::object::Object;
 use super::super::passing::{Answers as Answerer, Passing};
 use super::super::requests::{KNOWS_WITHIN, MAX_REFUSAL, is_down, not_answered, unavailable};
 use super::super::{Hub, Member};
+use super::asked::Asked;
 use super::relay::{Dressing, Events, Whole};
 use super::state::State;
 use super::{Response, refuse, status};
-
-/// A request of a client, with what belongs to its connection.
-#[derive(Clone, Debug)]
-pub(in crate::hub) struct Asked {
-    /// As a backend gets it.
-    pub(in crate::hub) head: Box<Parts>,
-    /// Headers that repeat arguments.
-    pub(in crate::hub) repeated: HeaderMap,
-    pub(in crate::hub) message: Message,
-    pub(in crate::hub) accepts: Accepts,
-    pub(in crate::hub) principal: PrincipalDigest,
-    pub(in crate::hub) client: SocketAddr,
-    pub(in crate::hub) tls: bool,
-}
-
-impl Asked {
-    pub(in crate::hub) fn new(hub: &Hub, call: &Call, message: Message, accepts: Accepts) -> Self {
-        let client = &call.request.head;
-        let head = Box::new(head_of(client, &hub.shape.load().passed_headers));
-        let repeated = repeated(&client.headers);
-        Self {
-            head,
-            repeated,
-            message,
-            accepts,
-            principal: call.principal,
-            client: call.client,
-            tls: call.tls,
-        }
-    }
-
-    /// What the hub takes itself.
-    pub(super) fn takes_all() -> Accepts {
-        let mut head = HeaderMap::new();
-        let accept = HeaderValue::from_static("text/event-stream, application/json");
-        head.insert(header::ACCEPT, accept);
-        Accepts::read(&head)
-    }
-
-    /// What the hub itself asks for a client; questions are heard.
-    pub(super) fn of_hub(hub: &Hub, message: Message, principal: PrincipalDigest) -> Self {
-        let mut head = Request::post(&*hub.config.path).body(()).unwrap_or_default().into_parts().0;
-        let accept = "application/json, text/event-stream";
-        for (name, value) in [(header::ACCEPT, accept), (header::CONTENT_TYPE, "application/json")] {
-            head.headers.insert(name, HeaderValue::from_static(value));
-        }
-        let accepts = Accepts::read(&head.headers);
-        let client = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (head, repeated) = (Box::new(head), HeaderMap::new());
-        Self { head, repeated, message, accepts, principal, client, tls: false }
-    }
-
-    /// What a backend is asked in this client's stead.
-    pub(super) fn call(&self, theirs: Message, era: Era) -> Call {
-        let mut head = self.head.clone();
-        if era == Era::Modern {
-            head.headers.extend(self.repeated.clone());
-            mirror(&mut head.headers, &theirs);
-        }
-        let body = RequestBody::Message { message: Box::new(theirs), era };
-        let request = mcp::Request { head, body };
-        Call { request, principal: self.principal, client: self.client, tls: self.tls }
-    }
-}
 
 /// What came of asking a backend in its own era.
 pub(super) enum Outcome {

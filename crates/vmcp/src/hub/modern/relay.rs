@@ -137,12 +137,14 @@ impl Change for Whole {
 pub(super) struct Events {
     dressing: Dressing,
     held: BytesMut,
+    /// So much of it has no end of an event in it.
+    searched: usize,
     gave_up: bool,
 }
 
 impl Events {
     pub(super) fn new(dressing: Dressing) -> Self {
-        Self { dressing, held: BytesMut::new(), gave_up: false }
+        Self { dressing, held: BytesMut::new(), searched: 0, gave_up: false }
     }
 }
 
@@ -152,11 +154,15 @@ impl Change for Events {
             return bytes;
         }
         self.held.extend_from_slice(&bytes);
-        let Some(end) = last_boundary(&self.held) else {
+        // The longest end of an event has three bytes.
+        let from = self.searched.saturating_sub(2);
+        self.searched = self.held.len();
+        let Some(end) = last_boundary(&self.held[from..]).map(|end| from + end) else {
             self.gave_up = self.held.len() > MAX_READ;
             return if self.gave_up { self.held.split().freeze() } else { Bytes::new() };
         };
         let mut out = BytesMut::with_capacity(end + 64);
+        self.searched -= end;
         for block in blocks(self.held.split_to(end).freeze()) {
             let Some(data) = &block.data else {
                 out.extend_from_slice(&block.text);
@@ -177,5 +183,41 @@ impl Change for Events {
 
     fn cut_short(&mut self) -> Bytes {
         if self.gave_up { Bytes::new() } else { mcp::sse::message_event(None, &self.dressing.late()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::tests::{asked, member};
+
+    fn passed(pieces: &[&[u8]]) -> Vec<u8> {
+        let dressing = Dressing {
+            member: member("a"),
+            keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
+            asked: asked().message,
+            principal: PrincipalDigest::ANONYMOUS,
+            server: b"{}".to_vec(),
+        };
+        let mut events = Events::new(dressing);
+        let mut out: Vec<u8> =
+            pieces.iter().flat_map(|piece| events.pass(Bytes::copy_from_slice(piece))).collect();
+        out.extend_from_slice(&events.finish());
+        out
+    }
+
+    #[test]
+    fn pieces_do_not_matter_and_nobody_is_asked_on_the_way() {
+        let text = b"data: {\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"roots/list\"}\n\n: x\r\n\r\n\
+                     data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\":1}}\n\n";
+        let whole = passed(&[text]);
+        let shown = String::from_utf8(whole.clone()).unwrap();
+        assert!(
+            shown.starts_with(": x") && shown.contains("serverInfo") && !shown.contains("roots"),
+            "{shown}"
+        );
+        for cut in 1..text.len() {
+            assert_eq!(passed(&[&text[..cut], &text[cut..]]), whole, "cut at {cut}");
+        }
     }
 }

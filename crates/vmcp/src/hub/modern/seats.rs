@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::super::kept::nowhere;
 use super::super::session::Held;
 use super::super::{Hub, Member};
+use super::asked::Asked;
 use super::envelope::Introduction;
-use super::passing::Asked;
 use super::questions::can_be_asked;
 
 /// Who may be in a session together.

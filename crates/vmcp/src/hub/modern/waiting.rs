@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::passing::Asked;
+use super::asked::Asked;
 use super::said::Said;
 
 /// Calls that wait at once, for all clients together.

@@ -480,3 +480,24 @@ async fn a_task_is_its_backends_and_its_clients() {
     let refused = unable.ask("tasks/cancel", json!({"taskId": id})).await;
     assert_eq!(refused["error"]["code"], -32021, "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_waits_for_a_client_once_the_hub_stops() {
+    let (new, old) =
+        (Scripted::of("new", Eras::Modern, &["asks", "slow"]), Scripted::of("old", Eras::Legacy, &["asks"]));
+    let hub = ready(&[&new, &old]).await;
+    Modern::new(&hub, json!({"roots": {}})).tool("old_asks", json!({})).await;
+    let client = Client::begin(&hub).await;
+    let call =
+        |name: &str| json!({"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": {"name": name}});
+    let mut asking = client.send(&call("new_asks")).await.into_body();
+    assert_eq!(event(&mut asking).await.1["method"], "roots/list");
+    drop(client.send(&call("new_slow")).await);
+    hub.drain();
+    hub.tasks.stop();
+    let error = event(&mut asking).await.1["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains("not answered"), "{error}");
+    drop(asking);
+    assert_eq!(hub.tasks.wait(Duration::from_secs(30)).await, 0);
+    assert_eq!(old.asked("notifications/cancelled").len(), 1);
+}

@@ -1,0 +1,91 @@
+//! Several servers as one, of either era, for clients of either era.
+
+use serde_json::{Value, json};
+use testkit::Program;
+use testkit::mcp::Session;
+
+use crate::harness::{post, skep};
+use crate::vmcp::{all_there, file, serve};
+
+/// An example server of one era.
+fn only(era: &str) -> (Program, String) {
+    skep(&["example", "--http", "127.0.0.1:0", "--only", era])
+}
+
+/// Asks without a session, as 2026-07-28 does: status and answer.
+async fn ask(url: &str, method: &str, mut params: Value) -> (u16, Value) {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+    });
+    let name = params["name"].as_str().map(|name| format!("Mcp-Name: {name}\r\n")).unwrap_or_default();
+    let headers = format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{name}");
+    let body = json!({"jsonrpc": "2.0", "id": "m", "method": method, "params": params});
+    let response = post(url, &headers, &body.to_string()).await;
+    assert!(response.header("mcp-session-id").is_none());
+    (response.status, response.json().unwrap())
+}
+
+/// Calls a tool that asks for a name, and gives what it asks.
+async fn asks(url: &str, tool: &str) -> Value {
+    let (_, asks) = ask(url, "tools/call", json!({"name": tool, "arguments": {}})).await;
+    assert_eq!(asks["result"]["resultType"], "input_required", "{asks}");
+    asks["result"].clone()
+}
+
+/// Comes back with the name.
+async fn comes_back(url: &str, tool: &str, asked: &Value) -> Value {
+    let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+    let answers = json!({key: {"action": "accept", "content": {"name": "Ada"}}});
+    let params = json!({
+        "name": tool, "arguments": {}, "requestState": asked["requestState"], "inputResponses": answers,
+    });
+    ask(url, "tools/call", params).await.1
+}
+
+#[tokio::test]
+async fn each_client_is_answered_by_each_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_old, old), (_new, new)) = (only("legacy"), only("modern"));
+    let file = file(folder.path(), &[("old", &old), ("new", &new)]);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["old", "new"]).await;
+    let sum = json!({"a": 2, "b": 3});
+    for name in ["old_add", "new_add"] {
+        assert_eq!(session.call(name, sum.clone()).await.unwrap(), "5", "{name}");
+        let (status, answer) = ask(&url, "tools/call", json!({"name": name, "arguments": sum})).await;
+        assert_eq!((status, &answer["result"]["content"][0]["text"]), (200, &json!("5")), "{answer}");
+        assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    }
+    let (_, found) = ask(&url, "server/discover", json!({})).await;
+    assert_eq!(found["result"]["supportedVersions"][0], "2026-07-28");
+    let (_, listed) = ask(&url, "tools/list", json!({})).await;
+    assert!(listed["result"]["ttlMs"].is_u64() && listed["result"]["tools"].as_array().unwrap().len() > 4);
+    assert_eq!(ask(&url, "ping", json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn what_either_server_asks_comes_with_the_answer_and_is_answered_with_the_next_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((_old, old), (_new, new)) = (only("legacy"), only("modern"));
+    let file = file(folder.path(), &[("old", &old), ("new", &new)]);
+    let (skep, url) = serve(folder.path(), &file, 0);
+    all_there(&mut Session::open(&url).await.unwrap(), &["old", "new"]).await;
+    for tool in ["old_test_input_required_result_elicitation", "new_test_input_required_result_elicitation"] {
+        let asked = asks(&url, tool).await;
+        let done = comes_back(&url, tool, &asked).await;
+        assert_eq!(done["result"]["content"][0]["text"], "Hello, Ada!", "{tool}: {done}");
+    }
+    let waits = asks(&url, "old_test_input_required_result_elicitation").await;
+    let carried = asks(&url, "new_test_input_required_result_elicitation").await;
+    drop(skep);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    all_there(&mut Session::open(&url).await.unwrap(), &["old", "new"]).await;
+    let done = comes_back(&url, "new_test_input_required_result_elicitation", &carried).await;
+    assert_eq!(done["result"]["content"][0]["text"], "Hello, Ada!", "{done}");
+    let lost = comes_back(&url, "old_test_input_required_result_elicitation", &waits).await;
+    let data = &lost["error"]["data"];
+    assert_eq!((&data["class"], &data["executed"]), (&json!("call_not_here"), &json!("unknown")), "{lost}");
+}
