@@ -9,6 +9,7 @@ use proxy::bridge::Mode;
 use vmcp::config::Aggregation;
 use vmcp::hub::PartialFailure;
 use vmcp::hub::health::HealthPolicy;
+use vmcp::workflow::Workflows;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
@@ -49,6 +50,8 @@ pub struct Virtual {
     pub group: Option<Group>,
     /// How what they offer becomes one.
     pub aggregation: Aggregation,
+    /// Tools made of others.
+    pub workflows: Workflows,
     pub health: HealthPolicy,
     pub partial: PartialFailure,
     pub probe_every: Duration,

@@ -16,6 +16,8 @@ use vmcp::config::{
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
 use vmcp::hub::{self};
+use vmcp::workflow::Workflows;
+use vmcp::workflow::catalog::PlanProblems;
 
 use crate::ServeSettings;
 use crate::daemon::client::DaemonClient;
@@ -44,6 +46,8 @@ pub struct Beside {
 pub enum VmcpError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Workflows(#[from] PlanProblems),
     #[error("{}: not in this version; it would be served without", .0.join(", "))]
     NotYet(Vec<String>),
     #[error(transparent)]
@@ -95,6 +99,7 @@ pub fn settings(
         members: members.collect::<Result<_, _>>()?,
         group: group.transpose()?,
         aggregation: config.aggregation.clone(),
+        workflows: Workflows::new(config.composites)?,
         health: health(operational),
         partial: partial(operational.failures.partial),
         probe_every: operational.failures.check_interval,
@@ -131,6 +136,7 @@ pub fn settings_of_group(
         members: Vec::new(),
         group: Some(group(name, outgoing, around)?),
         aggregation: Aggregation::default(),
+        workflows: Workflows::default(),
         health: health(&usual),
         partial: hub::PartialFailure::BestEffort,
         probe_every: usual.failures.check_interval,
@@ -226,7 +232,6 @@ fn not_yet(config: &Config) -> Vec<String> {
             "aggregation.tools.toolConfigRef",
             config.aggregation.tools.iter().any(|tools| tools.config_reference.is_some()),
         ),
-        ("compositeTools", !config.composites.is_empty()),
         ("compositeToolRefs", !config.composite_references.is_empty()),
         ("operational.logLevel", operational.is_debug),
         ("operational.timeouts", operational.timeouts != usual.timeouts),

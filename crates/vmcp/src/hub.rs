@@ -13,20 +13,24 @@
 //! Deliberately absent: connections, processes and policies.
 
 mod ask;
+mod calling;
 mod discovery;
 mod foreign;
 pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod own;
 mod passing;
 mod reference;
 mod relay;
 mod requests;
+mod runs;
 mod session;
 mod streamable;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -44,7 +48,7 @@ use parking_lot::Mutex;
 use proxy::failure::refused;
 use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
-use proxy::{Body, Call, Failure};
+use proxy::{Body, Call, Failure, ResendPolicy};
 use telemetry::Tasks;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, interval, timeout_at};
@@ -52,10 +56,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use health::{Health, HealthPolicy, Seen, Status};
+use runs::Runs;
 use session::Held;
 
 use crate::aggregate::{Kind as Listed, Listing, Offer, View};
 use crate::config::Aggregation;
+use crate::workflow::Workflows;
 
 /// How often idle sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -91,6 +97,10 @@ pub struct HubConfig {
     pub path: String,
     /// How what backends offer becomes one.
     pub aggregation: Aggregation,
+    /// Tools made of others.
+    pub workflows: Workflows,
+    /// What may be done again although it may have been done.
+    pub resend: Arc<ResendPolicy>,
     pub keys: Arc<KeyRing>,
     pub limits: Limits,
     /// Where sessions are kept beyond this process.
@@ -195,6 +205,7 @@ pub struct Hub {
     draining: CancellationToken,
     /// Sessions that the store does not have as they are.
     unsaved: Mutex<HashSet<Uuid>>,
+    runs: Runs,
 }
 
 impl fmt::Debug for Hub {
@@ -220,6 +231,7 @@ impl Hub {
             tasks,
             draining: CancellationToken::new(),
             unsaved: Mutex::default(),
+            runs: Runs::new(),
         })
     }
 
@@ -398,7 +410,9 @@ impl Hub {
     fn refresh(&self) {
         let _changing = self.changing.lock();
         let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
-        let (view, before) = (View::new(&offers, &self.config.aggregation, &[]), self.view.load_full());
+        let composites = self.config.workflows.composites();
+        let (view, before) =
+            (View::new(&offers, &self.config.aggregation, composites), self.view.load_full());
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
         let tools = differs(Listed::Tools);
         let prompts = differs(Listed::Prompts);

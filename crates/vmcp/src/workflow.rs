@@ -2,11 +2,15 @@
 //! which order it is done ([`plan`]), what is written down of it ([`log`]), and how it is done ([`exec`]).
 
 pub mod arguments;
+pub mod catalog;
 pub mod condition;
 pub mod exec;
 pub mod log;
 pub mod output;
+pub mod parameters;
 pub mod plan;
 pub mod template;
 
 mod coerce;
+
+pub use catalog::Workflows;

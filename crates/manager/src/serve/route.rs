@@ -324,6 +324,8 @@ impl Making<'_> {
             name: self.settings.name.to_string(),
             path: self.paths.mcp.clone(),
             aggregation: target.aggregation.clone(),
+            workflows: target.workflows.clone(),
+            resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
             store,

@@ -62,6 +62,12 @@ impl ResendPolicy {
         self.tools.contains(tool) || (self.trusts_annotations && self.learnt.load().contains(tool))
     }
 
+    /// Whether a tool may be called again that its server says this of.
+    #[must_use]
+    pub fn allows_hinted(&self, tool: &str, is_said_to_be_harmless: bool) -> bool {
+        self.tools.contains(tool) || (self.trusts_annotations && is_said_to_be_harmless)
+    }
+
     /// Whether answers to `tools/list` are of interest.
     pub(crate) fn learns(&self) -> bool {
         self.trusts_annotations
@@ -129,6 +135,13 @@ mod tests {
             assert!(policy.allows(&message(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}))));
             assert!(!policy.allows(&message(&json!({"jsonrpc": "2.0", "id": 1, "method": "x/y"}))));
         }
+        for (policy, expect) in [(&none, false), (&named, false), (&trusting, true)] {
+            assert_eq!(
+                (policy.allows_hinted("reads", true), policy.allows_hinted("reads", false)),
+                (expect, false)
+            );
+        }
+        assert!(named.allows_hinted("adds", false));
         trusting.learn(&list(&json!([{"name": "reads"}])));
         assert!(!trusting.allows(&call("reads")), "it is called otherwise now");
         trusting.learn(&list(&json!("none")));

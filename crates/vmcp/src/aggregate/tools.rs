@@ -196,6 +196,7 @@ impl Tools {
         let mut route = Route::new(claim.offer, claim.item, !claim.is_hidden);
         if let Some(change) = claim.change {
             route.hints = route.hints.changed_by(&change.annotations);
+            route.said = route.said.changed_by(&change.annotations);
         }
         self.routes.insert(name, route);
     }

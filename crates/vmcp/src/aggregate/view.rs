@@ -25,6 +25,8 @@ pub struct Route {
     pub backend: Arc<str>,
     /// What it says about harm, with what the configuration says instead.
     pub hints: Hints,
+    /// What the configuration itself says of that.
+    pub said: Hints,
     /// Whether clients may call it; otherwise only composite tools do.
     pub is_for_clients: bool,
     item: Item,
@@ -33,7 +35,7 @@ pub struct Route {
 impl Route {
     pub(super) fn new(offer: &Offer, item: &Item, is_for_clients: bool) -> Self {
         let backend = Arc::clone(&offer.backend);
-        Self { backend, hints: item.hints, is_for_clients, item: item.clone() }
+        Self { backend, hints: item.hints, said: Hints::default(), is_for_clients, item: item.clone() }
     }
 
     /// What the backend itself calls it.

@@ -14,6 +14,7 @@ pub use step::{Action, Choice, ForEach, OnError, Step, StepKind, ToolCall};
 use super::aggregation::{Annotations, annotations};
 use super::problem::Place;
 use super::section::{Reader, Section};
+use crate::workflow::plan::{Plan, PlanProblemKind};
 use crate::workflow::template::Data;
 
 /// How many steps a composite tool may have.
@@ -64,7 +65,7 @@ fn read_one(section: &mut Section<'_>, reader: &mut Reader<'_>) -> Composite {
         _ => {}
     }
     check_references(section, reader, &steps);
-    Composite {
+    let composite = Composite {
         name: section.required(reader, "name"),
         description: section.required(reader, "description"),
         parameters: parameters(section, reader),
@@ -72,6 +73,23 @@ fn read_one(section: &mut Section<'_>, reader: &mut Reader<'_>) -> Composite {
         output: section.section(reader, "output").map(|output| output::read(output, reader)),
         annotations: annotations(section, reader),
         steps,
+    };
+    check_plan(section, reader, &composite);
+    composite
+}
+
+/// How steps hang together: what [`check_references`] has not said already, and it stands where the step does.
+fn check_plan(section: &Section<'_>, reader: &mut Reader<'_>, composite: &Composite) {
+    for problem in Plan::of(composite).err().into_iter().flatten() {
+        match problem.kind {
+            PlanProblemKind::TooManySteps { .. }
+            | PlanProblemKind::Repeated(_)
+            | PlanProblemKind::Unknown { .. } => {}
+            kind => {
+                let place = problem.place.unwrap_or_else(|| section.place_of("output"));
+                reader.say(section.path_of("steps"), place, format!(": {kind}"));
+            }
+        }
     }
 }
 

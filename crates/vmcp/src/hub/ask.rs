@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Member;
 
 /// No answer that the hub reads for itself is longer.
-const MAX_ANSWER: usize = 32 * 1024 * 1024;
+pub(super) const MAX_ANSWER: usize = 32 * 1024 * 1024;
 
 /// Why a backend gave no answer that is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -141,7 +141,13 @@ impl Speaker<'_> {
         let _ = self.tell(answer, Duration::from_secs(5)).await;
     }
 
-    fn call(&self, method: HttpMethod, message: Option<Message>, last_event: Option<&HeaderValue>) -> Call {
+    /// A call of its session.
+    pub(super) fn call(
+        &self,
+        method: HttpMethod,
+        message: Option<Message>,
+        last_event: Option<&HeaderValue>,
+    ) -> Call {
         let mut head = Request::new(()).into_parts().0;
         head.uri = self.path.parse().unwrap_or_default();
         let accept = match method {
@@ -198,7 +204,8 @@ pub(super) async fn read(body: &mut Body, at_most: usize) -> Result<Bytes, NoAns
     Ok(text.freeze())
 }
 
-fn error_of(message: &Message) -> NoAnswer {
+/// What an error says.
+pub(super) fn error_of(message: &Message) -> NoAnswer {
     #[derive(serde::Deserialize)]
     struct Error {
         message: Option<String>,

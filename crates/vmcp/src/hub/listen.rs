@@ -77,6 +77,11 @@ impl Stream {
         }
     }
 
+    /// Whether a client reads it now.
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached.as_ref().is_some_and(|attached| !attached.is_cancelled())
+    }
+
     /// The client has just seen, or is about to see, what there is.
     pub(super) fn knows(&mut self, changes: Changes) {
         self.told = Some(changes);
@@ -185,6 +190,7 @@ impl Merging {
         let mut due: Option<Instant> = None;
         let mut out = missed;
         loop {
+            out.extend(self.asides());
             for event in out.drain(..) {
                 if self.queue.send(event).await.is_err() {
                     return;
@@ -195,6 +201,7 @@ impl Merging {
                 () = self.queue.closed() => return,
                 () = self.hub.draining.cancelled() => return,
                 () = self.session.backend.began.notified() => {}
+                () = self.session.backend.asides.come.notified() => {}
                 changed = changes.changed(), if due.is_none() => match changed {
                     Ok(()) => due = Some(Instant::now() + DEBOUNCE),
                     Err(_) => return,
@@ -221,6 +228,13 @@ impl Merging {
                 readers.run_until_cancelled(read(&hub, &session, &name, &inbox)).await;
             });
         }
+    }
+
+    /// What the hub itself has to say.
+    fn asides(&self) -> Vec<Bytes> {
+        let said = self.session.backend.asides.take();
+        let mut stream = self.session.backend.stream.lock();
+        said.iter().map(|text| stream.push(text)).collect()
     }
 
     fn take(&self, unasked: Unasked) -> Option<Bytes> {

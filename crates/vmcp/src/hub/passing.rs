@@ -7,6 +7,7 @@ use mcp::json::Span;
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use serde_json::json;
 
+use super::own::OwnTool;
 use super::reference::Reference;
 use super::{Hub, Member};
 use crate::aggregate::{Route, View};
@@ -17,9 +18,23 @@ pub(super) struct Passing {
     pub(super) edit: Option<(Span, Bytes)>,
 }
 
+/// Who answers a request.
+pub(super) enum Answers {
+    Backend(Passing),
+    Hub(OwnTool),
+}
+
 impl Hub {
+    /// Who answers a request: the hub has its tools before any backend.
+    pub(super) fn answers(&self, message: &Message) -> Result<Answers, ErrorReply> {
+        match self.own_tool(message) {
+            Some(tool) => Ok(Answers::Hub(tool)),
+            None => self.whose(message).map(Answers::Backend),
+        }
+    }
+
     /// Which backend a request is for.
-    pub(super) fn whose(&self, message: &Message) -> Result<Passing, ErrorReply> {
+    fn whose(&self, message: &Message) -> Result<Passing, ErrorReply> {
         let view = self.view.load();
         match message.method() {
             Method::ToolsCall => {

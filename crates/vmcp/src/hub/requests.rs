@@ -19,7 +19,7 @@ use serde_json::json;
 use super::ask::{NoAnswer, is_event_stream, read, result};
 use super::foreign::unwrap;
 use super::health::Seen;
-use super::passing::Passing;
+use super::passing::{Answers, Passing};
 use super::relay::Relay;
 use super::session::{Held, InFlight, Opened};
 use super::streamable::Answered;
@@ -83,17 +83,18 @@ impl Hub {
                 self.tell_level(session, message).await;
                 return own(b"{}");
             }
-            _ => self.whose(message),
+            _ => self.answers(message),
         };
         let passing = match passing {
             Err(_) => {
                 self.settled(KNOWS_WITHIN).await;
-                self.whose(message)
+                self.answers(message)
             }
             known => known,
         };
         let passing = match passing {
-            Ok(passing) => passing,
+            Ok(Answers::Backend(passing)) => passing,
+            Ok(Answers::Hub(tool)) => return Ok(self.answer_own(tool, session, message, accepts).await),
             Err(reply) => return Ok(refused(StatusCode::OK, "not_found", &reply, message.id())),
         };
         let answer = self.pass(session, call, message, passing).await;
@@ -210,6 +211,9 @@ impl Hub {
             Method::Initialized => {}
             Method::Cancelled => {
                 let id = message.cancelled_id().unwrap_or_default();
+                if let Some(cancel) = session.backend.own.lock().get(id) {
+                    cancel.cancel();
+                }
                 if let Some(backend) = session.backend.who_has(id) {
                     self.tell_one(session, &backend, message.text().clone()).await;
                 }
@@ -229,7 +233,7 @@ impl Hub {
         }
     }
 
-    async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
+    pub(super) async fn tell_one(&self, session: &Session<Held>, name: &str, text: Bytes) {
         let (Some(member), Some(opened)) = (self.member(name), session.backend.opened(name)) else { return };
         if let Err(problem) = self.speaker(session, &member, &opened).tell(text, NOTED_WITHIN).await {
             tracing::debug!(backend.id = name, error = %problem, "was not told");
@@ -240,6 +244,10 @@ impl Hub {
     async fn answer_of_client(&self, session: &Session<Held>, message: &Message) -> Answered {
         let unasked = || Failure::BadRequest { what: "a response answers no request here".to_owned() };
         let (name, id) = message.id().and_then(unwrap).ok_or_else(unasked)?;
+        if name.is_empty() {
+            self.answer_to_run(session, &id, message).ok_or_else(unasked)?;
+            return Ok(empty(StatusCode::ACCEPTED));
+        }
         let member = self.member(&name).ok_or_else(unasked)?;
         let opened = session.backend.opened(&name).ok_or_else(unasked)?;
         let text = message.splice(&[(message.id_span(), &id)]);
@@ -288,13 +296,14 @@ fn head_for(head: &Parts, opened: &Opened) -> Parts {
     head
 }
 
-fn is_unknown_session(response: &Response<Body>) -> bool {
+/// Whether an answer says that the backend does not know its session.
+pub(super) fn is_unknown_session(response: &Response<Body>) -> bool {
     response.extensions().get::<FailureClass>() == Some(&FailureClass("unknown_session"))
         || response.status() == StatusCode::NOT_FOUND
 }
 
 /// Whether an answer says that the backend is not there.
-fn is_down(class: Option<&str>, status: StatusCode) -> bool {
+pub(super) fn is_down(class: Option<&str>, status: StatusCode) -> bool {
     match class {
         Some(class) => matches!(
             class,
@@ -304,7 +313,7 @@ fn is_down(class: Option<&str>, status: StatusCode) -> bool {
     }
 }
 
-fn refuse(message: &Message, code: ErrorCode, text: &str) -> Response<Body> {
+pub(super) fn refuse(message: &Message, code: ErrorCode, text: &str) -> Response<Body> {
     refused(StatusCode::OK, "bad_request", &ErrorReply::new(code, text), message.id())
 }
 

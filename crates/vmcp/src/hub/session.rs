@@ -16,10 +16,12 @@ use parking_lot::Mutex;
 use proxy::session::table::InUse;
 use proxy::session::{PartTokens, Remembered, Session};
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::ask::{NoAnswer, Reply, Speaker};
 use super::listen::Stream;
 use super::listing::Greeting;
+use super::voice::Asides;
 use super::{Hub, Member};
 
 /// What the client of a session is backed by.
@@ -37,6 +39,10 @@ pub(super) struct Held {
     pub(super) stream: Mutex<Stream>,
     /// A backend's session has begun.
     pub(super) began: Notify,
+    /// What the hub itself says on the stream.
+    pub(super) asides: Asides,
+    /// The client's requests that the hub itself answers, and what gives each of them up.
+    pub(super) own: Mutex<HashMap<Box<[u8]>, CancellationToken>>,
 }
 
 /// The place of one backend's session.
@@ -99,6 +105,8 @@ impl Held {
             keeping: AsyncMutex::default(),
             stream: Mutex::default(),
             began: Notify::new(),
+            asides: Asides::default(),
+            own: Mutex::default(),
         };
         // There is nothing yet that it could replace.
         drop(held.join(parts));
@@ -155,6 +163,11 @@ impl Held {
     /// Which backend has a request, by its id as the client wrote it.
     pub(super) fn who_has(&self, id: &[u8]) -> Option<Arc<str>> {
         self.in_flight.lock().get(id).cloned()
+    }
+
+    /// Whether a client reads the GET stream.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.stream.lock().is_attached()
     }
 
     pub(super) fn close_stream(&self) {

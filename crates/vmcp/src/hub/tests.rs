@@ -1,5 +1,6 @@
 //! The hub between a client and scripted backends, in paused time.
 
+mod composites;
 mod scripted;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::health::{HealthPolicy, Status};
 use super::{Backend, Hub, HubConfig, Member, PartialFailure};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
+use crate::workflow::Workflows;
 use scripted::{Mood, Scripted};
 
 const ME: PrincipalDigest = PrincipalDigest::ANONYMOUS;
@@ -32,6 +34,8 @@ fn config() -> HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
         aggregation: Aggregation::default(),
+        workflows: Workflows::default(),
+        resend: Arc::default(),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
@@ -72,8 +76,12 @@ struct Client {
 
 impl Client {
     async fn begin(hub: &Arc<Hub>) -> Self {
+        Self::begin_with(hub, json!({"roots": {}})).await
+    }
+
+    async fn begin_with(hub: &Arc<Hub>, capabilities: Value) -> Self {
         let mut client = Self { hub: Arc::clone(hub), principal: ME, session: None };
-        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {"roots": {}}, "clientInfo": {"name": "test", "version": "1"}});
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}});
         let response =
             client.send(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
         client.session = response.headers().get(&headers::SESSION_ID).cloned();
@@ -150,7 +158,7 @@ async fn event(body: &mut Body) -> (String, Value) {
         let bytes: Bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-        if let Some(data) = field("data: ") {
+        if let Some(data) = field("data: ").filter(|data| !data.is_empty()) {
             return (field("id: ").unwrap_or_default(), serde_json::from_str(&data).unwrap());
         }
     }

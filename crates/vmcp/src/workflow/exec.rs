@@ -241,7 +241,8 @@ impl Engine<'_> {
 }
 
 /// An error and what it comes from, in one line.
-fn told(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

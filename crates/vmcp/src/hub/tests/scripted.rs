@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) got: Vec<(String, Value)>,
     pub(super) begun: usize,
     sessions: BTreeMap<String, Option<mpsc::Sender<Bytes>>>,
-    waiting: HashMap<String, VecDeque<mpsc::Sender<Bytes>>>,
+    waiting: HashMap<String, VecDeque<(Value, mpsc::Sender<Bytes>)>>,
 }
 
 #[derive(Debug)]
@@ -107,11 +107,11 @@ impl Scripted {
             Kind::Notification => accepted(),
             Kind::Result | Kind::Error => {
                 let waiting = self.state.lock().waiting.get_mut(&session).and_then(VecDeque::pop_front);
-                let Some(waiting) = waiting else {
+                let Some((id, waiting)) = waiting else {
                     return Failure::BadRequest { what: "unasked".into() }.answer(None);
                 };
                 let text = json!({"content": [], "structuredContent": value["result"]});
-                let answer = json!({"jsonrpc": "2.0", "id": 5, "result": text});
+                let answer = json!({"jsonrpc": "2.0", "id": id, "result": text});
                 waiting.send(mcp::sse::message_event(None, answer.to_string().as_bytes())).await.unwrap();
                 accepted()
             }
@@ -179,7 +179,12 @@ impl Scripted {
                 let (send, events) = mpsc::channel(16);
                 let asks = json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"});
                 send.send(mcp::sse::message_event(Some("3"), asks.to_string().as_bytes())).await.unwrap();
-                self.state.lock().waiting.entry(session.to_owned()).or_default().push_back(send);
+                self.state
+                    .lock()
+                    .waiting
+                    .entry(session.to_owned())
+                    .or_default()
+                    .push_back((value["id"].clone(), send));
                 event_stream(Body::events(events, None))
             }
             "slow" => {
@@ -190,6 +195,14 @@ impl Scripted {
                 let mut response = Response::new(Body::Full(Bytes::from_static(b"oh no")));
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 response
+            }
+            "fails" => {
+                let text = json!([{"type": "text", "text": "it does not work"}]);
+                answer(value, &json!({"content": text, "isError": true}))
+            }
+            "shows" => {
+                let shown = &value["params"]["arguments"];
+                answer(value, &json!({"content": [], "structuredContent": shown}))
             }
             name => {
                 let text = format!("{}:{name}:{session}", self.name);

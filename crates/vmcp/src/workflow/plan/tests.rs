@@ -1,7 +1,7 @@
 //! What waits for what, and everything that is refused.
 
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Invalid};
 
 /// The plan of a composite tool with these steps, and more of it.
 pub(in crate::workflow) fn plan(steps: &str, more: &str) -> Result<Plan, Vec<String>> {
@@ -10,9 +10,11 @@ pub(in crate::workflow) fn plan(steps: &str, more: &str) -> Result<Plan, Vec<Str
          aggregation: {{conflictResolution: prefix, conflictResolutionConfig: {{prefixFormat: p}}}}\n\
          compositeTools:\n- name: c\n  description: d\n  steps:\n{steps}\n{more}"
     );
-    let config = Config::parse(&file, &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{file}"));
-    Plan::of(&config.composites[0])
-        .map_err(|problems| problems.iter().map(|one| one.kind.to_string()).collect())
+    // Whoever reads a configuration plans what is in it.
+    let config = Config::parse(&file, &|_| None).map_err(|Invalid(problems)| {
+        problems.iter().map(|one| one.message.trim_start_matches(": ").to_owned()).collect::<Vec<_>>()
+    })?;
+    Ok(Plan::of(&config.composites[0]).expect("it was read"))
 }
 
 /// What each step waits for.

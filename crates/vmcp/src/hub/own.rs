@@ -1,0 +1,111 @@
+//! Tools that the hub answers itself: which names those are, and how a client gets their answers.
+//!
+//! Such a tool works in a task of its own. A client that goes away has not cancelled it; one that says so has.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use mcp::{Message, Method};
+use proxy::Body;
+use proxy::body::event_stream;
+use proxy::failure::json_answer;
+use proxy::session::Session;
+use proxy::session::table::InUse;
+use proxy::streamable::{Accepts, empty};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::Hub;
+use super::session::Held;
+use super::voice::Voice;
+
+/// A tool of the hub's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OwnTool {
+    /// A composite tool, by its name in the configuration.
+    Composite(String),
+}
+
+/// A request of a client that the hub itself works on; known by its id until it is dropped.
+#[derive(Debug)]
+pub(super) struct OnBehalf {
+    pub(super) session: Arc<Session<Held>>,
+    /// The request's, as the client wrote it.
+    pub(super) id: Box<[u8]>,
+    /// The client does not want it any more.
+    pub(super) cancel: CancellationToken,
+    _in_use: InUse<Held>,
+}
+
+impl Drop for OnBehalf {
+    fn drop(&mut self) {
+        self.session.backend.own.lock().remove(&self.id);
+    }
+}
+
+/// A call of such a tool.
+#[derive(Debug)]
+pub(super) struct OwnCall {
+    pub(super) on_behalf: OnBehalf,
+    pub(super) message: Message,
+    pub(super) accepts: Accepts,
+}
+
+impl Hub {
+    /// Which tool of the hub's own a request calls, if it does.
+    pub(super) fn own_tool(&self, message: &Message) -> Option<OwnTool> {
+        if message.method() != Method::ToolsCall {
+            return None;
+        }
+        let view = self.view.load();
+        view.composite(&message.target()?).map(|name| OwnTool::Composite(name.to_owned()))
+    }
+
+    pub(super) async fn answer_own(
+        self: &Arc<Self>,
+        tool: OwnTool,
+        session: &Arc<Session<Held>>,
+        message: &Message,
+        accepts: Accepts,
+    ) -> Response<Body> {
+        let on_behalf = self.on_behalf(session, message.id().unwrap_or_default());
+        let call = OwnCall { on_behalf, message: message.clone(), accepts };
+        match tool {
+            OwnTool::Composite(name) => self.call_composite(&name, call).await,
+        }
+    }
+
+    /// Takes note of a request that the hub works on.
+    pub(super) fn on_behalf(&self, session: &Arc<Session<Held>>, id: &[u8]) -> OnBehalf {
+        let (id, cancel) = (Box::<[u8]>::from(id), CancellationToken::new());
+        session.backend.own.lock().insert(id.clone(), cancel.clone());
+        OnBehalf { session: Arc::clone(session), id, cancel, _in_use: self.table.enter(session) }
+    }
+
+    /// Has `work` make the answer, a whole message or nothing for one that nobody wants any more. The client hears `voice`
+    /// until then, if it takes events.
+    pub(super) async fn perform(
+        self: &Arc<Self>,
+        accepts: Accepts,
+        voice: Arc<Voice>,
+        work: impl Future<Output = Option<Bytes>> + Send + 'static,
+    ) -> Response<Body> {
+        let events = accepts.events.then(|| voice.listen(0));
+        voice.prime();
+        let (tell, told) = oneshot::channel();
+        self.tasks.spawn("a tool of the hub's own", async move {
+            let answer = work.await;
+            voice.end(answer.as_deref()).await;
+            // Whoever reads events has it.
+            let _ = tell.send(answer);
+        });
+        match events {
+            Some(events) => event_stream(Body::events(events, None)),
+            None => match told.await {
+                Ok(Some(answer)) => json_answer(StatusCode::OK, answer),
+                Ok(None) | Err(_) => empty(StatusCode::ACCEPTED),
+            },
+        }
+    }
+}
