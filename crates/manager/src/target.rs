@@ -7,8 +7,8 @@ use http::HeaderMap;
 use model::WorkloadName;
 use proxy::bridge::Mode;
 use vmcp::config::Aggregation;
-use vmcp::hub::PartialFailure;
 use vmcp::hub::health::HealthPolicy;
+use vmcp::hub::{MetaTools, PartialFailure};
 use vmcp::workflow::Workflows;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
@@ -52,6 +52,8 @@ pub struct Virtual {
     pub aggregation: Aggregation,
     /// Tools made of others.
     pub workflows: Workflows,
+    /// Tools over all of these.
+    pub meta: MetaTools,
     pub health: HealthPolicy,
     pub partial: PartialFailure,
     pub probe_every: Duration,

@@ -2,10 +2,14 @@
 //!
 //! What the file asks for and cannot be had yet is refused by name.
 
+mod embedding;
 mod group;
+#[cfg(feature = "starlark")]
+mod scripting;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +19,9 @@ use vmcp::config::{
     SessionStorage, Source, Strategy, StrategyKind, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
-use vmcp::hub::{self};
+use vmcp::hub::{self, MetaTools};
+use vmcp::optimizer::{Embed, Optimizer, Policy};
+use vmcp::script::Scripts;
 use vmcp::workflow::Workflows;
 use vmcp::workflow::catalog::PlanProblems;
 
@@ -25,7 +31,10 @@ use crate::plan::{self, PlanError, Surroundings};
 use crate::sessions::StoreSource;
 use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
 
+pub use embedding::EmbeddingError;
 pub use group::Group;
+#[cfg(feature = "starlark")]
+pub use scripting::dispatch;
 
 /// The password of the Redis that sessions are kept in.
 const REDIS_PASSWORD: &str = "THV_SESSION_REDIS_PASSWORD";
@@ -39,6 +48,8 @@ pub struct Beside {
     pub port: u16,
     /// A session unused for this long ends.
     pub session_ttl: Option<Duration>,
+    /// Two tools that find and call tools in place of all, whatever the file says.
+    pub optimizes: bool,
 }
 
 /// Why a file cannot be served.
@@ -64,6 +75,10 @@ pub enum VmcpError {
     Store(#[from] store::records::OpenError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(transparent)]
+    Embedding(#[from] EmbeddingError),
+    #[error("codeMode: {0}")]
+    Scripts(String),
 }
 
 /// Checks a file, and says what is wrong with it.
@@ -93,6 +108,7 @@ pub fn settings(
     let config = read(text, environment)?;
     let name = WorkloadName::new(&config.name)?;
     let group = config.backends.is_empty().then(|| group(&config.group, config.outgoing.clone(), around));
+    let meta = meta(&config, beside, environment, around)?;
     let members = config.backends.iter().map(|backend| member(backend, &config.outgoing));
     let operational = &config.operational;
     let target = Virtual {
@@ -100,6 +116,7 @@ pub fn settings(
         group: group.transpose()?,
         aggregation: config.aggregation.clone(),
         workflows: Workflows::new(config.composites)?,
+        meta,
         health: health(operational),
         partial: partial(operational.failures.partial),
         probe_every: operational.failures.check_interval,
@@ -137,12 +154,64 @@ pub fn settings_of_group(
         group: Some(group(name, outgoing, around)?),
         aggregation: Aggregation::default(),
         workflows: Workflows::default(),
+        meta: MetaTools {
+            optimizer: beside.optimizes.then(|| Arc::new(Optimizer::new(BY_WORDS, None))),
+            scripts: None,
+        },
         health: health(&usual),
         partial: hub::PartialFailure::BestEffort,
         probe_every: usual.failures.check_interval,
         probe_within: usual.failures.check_timeout,
     };
     serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
+}
+
+/// How tools are found where nothing is said of it.
+const BY_WORDS: Policy = Policy { most: 8, semantic_ratio: 0.5, distance: 1.0 };
+
+/// The tools over tools that a file asks for.
+fn meta(
+    config: &Config,
+    beside: &Beside,
+    environment: &dyn Fn(&str) -> Option<String>,
+    around: &Surroundings,
+) -> Result<MetaTools, VmcpError> {
+    let optimizer = match &config.optimizer {
+        None => beside.optimizes.then(|| Optimizer::new(BY_WORDS, None)),
+        Some(said) => {
+            let policy = Policy {
+                most: said.max_tools,
+                semantic_ratio: said.semantic_ratio,
+                distance: said.distance_threshold,
+            };
+            let service = said.embedding.as_ref().map(|said| embedding::Service::new(said, environment));
+            let service = service.transpose()?.map(|service| Arc::new(service) as Arc<dyn Embed>);
+            Some(Optimizer::new(policy, service))
+        }
+    };
+    Ok(MetaTools { optimizer: optimizer.map(Arc::new), scripts: scripts(config, around)? })
+}
+
+#[cfg(feature = "starlark")]
+fn scripts(config: &Config, around: &Surroundings) -> Result<Option<Arc<Scripts>>, VmcpError> {
+    let said = &config.code_mode;
+    if !said.is_enabled {
+        return Ok(None);
+    }
+    let settings = vmcp::script::Settings {
+        steps: said.step_limit as u64,
+        parallel: said.max_parallel,
+        call_within: said.call_timeout,
+    };
+    let evaluators = scripting::Processes::new(&around.skep);
+    let evaluators = evaluators.map_err(|error| VmcpError::Scripts(error.to_string()))?;
+    Ok(Some(Arc::new(Scripts::new(settings, Arc::new(evaluators)))))
+}
+
+/// What asks for them was refused when it was read.
+#[cfg(not(feature = "starlark"))]
+fn scripts(_config: &Config, _around: &Surroundings) -> Result<Option<Arc<Scripts>>, VmcpError> {
+    Ok(None)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -241,8 +310,7 @@ fn not_yet(config: &Config) -> Vec<String> {
         ),
         ("telemetry", config.telemetry.is_some()),
         ("audit", config.audit.as_ref().is_some_and(|audit| audit.is_enabled)),
-        ("optimizer", config.optimizer.is_some()),
-        ("codeMode", config.code_mode.is_enabled),
+        ("codeMode", config.code_mode.is_enabled && !cfg!(feature = "starlark")),
         ("rateLimiting", config.rate_limits.is_some()),
         ("passthroughHeaders", !config.passthrough_headers.is_empty()),
         ("sessionStorage.keyPrefix", has_own_prefix(config.session_storage.as_ref())),
@@ -310,7 +378,7 @@ aggregation:
     }
 
     fn planned(text: &str) -> Virtual {
-        let beside = Beside { host: "127.0.0.1".into(), port: 4483, session_ttl: None };
+        let beside = Beside { host: "127.0.0.1".into(), port: 4483, ..Beside::default() };
         let settings = settings(text, &beside, &environment, &around()).unwrap();
         assert_eq!((settings.name.as_str(), settings.listen.port), ("many", 4483));
         match settings.target {
@@ -350,7 +418,7 @@ aggregation:
         let group = planned(&format!("{before}incomingAuth{after}")).group.unwrap();
         assert_eq!(group.name, "g");
         assert!(planned(FILE).group.is_none());
-        let beside = |host: &str| Beside { host: host.into(), port: 4483, session_ttl: None };
+        let beside = |host: &str| Beside { host: host.into(), port: 4483, ..Beside::default() };
         let settings = settings_of_group("my group", &beside("127.0.0.1"), &around()).unwrap();
         assert_eq!(settings.name.as_str(), "my-group");
         let exposed = settings_of_group("g", &beside("0.0.0.0"), &around());
@@ -371,7 +439,7 @@ aggregation:
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {
         for (said, name) in [
-            ("codeMode: {enabled: true}", "codeMode"),
+            ("rateLimiting: {shared: {maxTokens: 1, refillPeriod: 1s}}", "rateLimiting"),
             ("passthroughHeaders: [X-Request-Tag]", "passthroughHeaders"),
             ("operational: {timeouts: {default: 5s}}", "operational.timeouts"),
         ] {

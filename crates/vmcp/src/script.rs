@@ -11,6 +11,8 @@
 
 #[cfg(feature = "starlark")]
 pub mod evaluator;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod protocol;
 mod request;
 mod result;

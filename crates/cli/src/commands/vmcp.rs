@@ -31,7 +31,12 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
 
 fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let session_ttl = Some(args.session_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(SESSION_TTL));
-    let beside = Beside { host: args.host.clone(), port: args.port, session_ttl };
+    if args.optimizer_embedding {
+        bail!(
+            "--optimizer-embedding: no container is started for it; run a text-embeddings-inference server yourself and name it in the file: `optimizer: {{embeddingService: http://127.0.0.1:8081}}`. --optimizer finds tools by words"
+        );
+    }
+    let beside = Beside { host: args.host.clone(), port: args.port, session_ttl, optimizes: args.optimizer };
     let around = surroundings::in_the_foreground()?;
     let settings = match (&args.config, &args.group) {
         (Some(config), _) => {

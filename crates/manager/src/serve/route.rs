@@ -325,6 +325,7 @@ impl Making<'_> {
             path: self.paths.mcp.clone(),
             aggregation: target.aggregation.clone(),
             workflows: target.workflows.clone(),
+            meta: target.meta.clone(),
             resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
@@ -336,6 +337,9 @@ impl Making<'_> {
             probe_every: target.probe_every,
             probe_within: target.probe_within,
         };
+        if let Some(optimizer) = target.meta.optimizer.clone() {
+            self.tasks.spawn("meanings", optimizer.follow(self.tasks.stop_token()));
+        }
         let hub = Hub::new(config, self.tasks.clone());
         hub.set_backends(members.backends());
         if let Some(group) = target.group.clone() {

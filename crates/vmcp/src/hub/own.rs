@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
+use super::meta::MetaTool;
 use super::session::Held;
 use super::voice::Voice;
 
@@ -25,6 +26,8 @@ use super::voice::Voice;
 pub(super) enum OwnTool {
     /// A composite tool, by its name in the configuration.
     Composite(String),
+    /// One over all tools.
+    Meta(MetaTool),
 }
 
 /// A request of a client that the hub itself works on; known by its id until it is dropped.
@@ -58,8 +61,12 @@ impl Hub {
         if message.method() != Method::ToolsCall {
             return None;
         }
+        let name = message.target()?;
+        if let Some(tool) = self.config.meta.named(&name) {
+            return Some(OwnTool::Meta(tool));
+        }
         let view = self.view.load();
-        view.composite(&message.target()?).map(|name| OwnTool::Composite(name.to_owned()))
+        view.composite(&name).map(|name| OwnTool::Composite(name.to_owned()))
     }
 
     pub(super) async fn answer_own(
@@ -73,6 +80,7 @@ impl Hub {
         let call = OwnCall { on_behalf, message: message.clone(), accepts };
         match tool {
             OwnTool::Composite(name) => self.call_composite(&name, call).await,
+            OwnTool::Meta(tool) => self.call_meta(tool, call).await,
         }
     }
 

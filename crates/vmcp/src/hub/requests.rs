@@ -29,9 +29,9 @@ use crate::aggregate::Kind as Listed;
 /// For backends to take note of something, before the client is told that they have.
 const NOTED_WITHIN: Duration = Duration::from_secs(1);
 /// A hub that was just started has not seen everything yet. So long after its start it shows what it has.
-const LISTS_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const LISTS_WITHIN: Duration = Duration::from_secs(2);
 /// And so long after it, what nobody has is unknown.
-const KNOWS_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const KNOWS_WITHIN: Duration = Duration::from_secs(10);
 /// Of an error that is no message.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -65,6 +65,11 @@ impl Hub {
         message: &Message,
         accepts: Accepts,
     ) -> Answered {
+        let called = match self.through_call_tool(message).await {
+            Ok(called) => called,
+            Err(text) => return Ok(at_once(accepts, result(message.id().unwrap_or_default(), &text))),
+        };
+        let message = called.as_ref().unwrap_or(message);
         let method = message.method();
         let own = |text: &[u8]| Ok(at_once(accepts, result(message.id().unwrap_or_default(), text)));
         let passing = match method {
@@ -124,7 +129,11 @@ impl Hub {
             Some(Ok(params)) => params.cursor,
             Some(Err(_)) => return refuse(message, ErrorCode::InvalidParams, "invalid cursor"),
         };
-        at_once(accepts, result(message.id().unwrap_or_default(), &view.page(kind, cursor.as_deref())))
+        let page = match self.config.meta.list().filter(|_| kind == Listed::Tools) {
+            Some(list) => list,
+            None => view.page(kind, cursor.as_deref()),
+        };
+        at_once(accepts, result(message.id().unwrap_or_default(), &page))
     }
 
     /// Has a backend answer. A session that it has lost is begun anew once: the request was not carried out.

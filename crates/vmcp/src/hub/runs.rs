@@ -76,6 +76,37 @@ impl Hub {
         self.perform(accepts, voice, async move { hub.run(&run, &plan, &params, &message).await }).await
     }
 
+    /// Runs a composite tool for a tool of the hub's own, and gives its result. Dropping this cancels the run.
+    pub(super) async fn run_composite(
+        self: &Arc<Self>,
+        name: &str,
+        arguments: &[u8],
+        session: &Arc<Session<Held>>,
+        voice: &Arc<Voice>,
+    ) -> Result<Bytes, String> {
+        let plan = self.config.workflows.plan(name).ok_or("there is no such tool")?;
+        let id = Uuid::new_v4();
+        let on_behalf = self.on_behalf(session, format!("\"skep-{id}\"").as_bytes());
+        let _cancels = on_behalf.cancel.clone().drop_guard();
+        let given = String::from_utf8_lossy(arguments);
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":"skep-{id}","method":"tools/call","params":{{"name":"","arguments":{given}}}}}"#
+        );
+        let message = Message::parse(text.into()).map_err(|problem| problem.to_string())?;
+        let params = self::arguments(&message, &plan)?;
+        let run = Arc::new(Run { id, on_behalf, voice: Arc::clone(voice), questions: Mutex::default() });
+        self.runs.here.lock().insert(id, Arc::clone(&run));
+        let (tell, told) = oneshot::channel();
+        let hub = Arc::clone(self);
+        self.tasks.spawn("a composite tool of a script", async move {
+            // A script that has ended does not want to know.
+            let _ = tell.send(hub.run(&run, &plan, &params, &message).await);
+        });
+        let answer = told.await.ok().flatten().ok_or("it was cancelled")?;
+        let answer = Message::parse(answer).map_err(|problem| problem.to_string())?;
+        Ok(Bytes::copy_from_slice(answer.result().unwrap_or_default()))
+    }
+
     async fn run(
         self: &Arc<Self>,
         run: &Arc<Run>,

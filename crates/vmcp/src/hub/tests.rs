@@ -1,6 +1,7 @@
 //! The hub between a client and scripted backends, in paused time.
 
 mod composites;
+mod meta;
 mod scripted;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ fn config() -> HubConfig {
         path: "/mcp".into(),
         aggregation: Aggregation::default(),
         workflows: Workflows::default(),
+        meta: super::MetaTools::default(),
         resend: Arc::default(),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),

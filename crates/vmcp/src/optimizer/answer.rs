@@ -216,10 +216,7 @@ mod tests {
             (r#"{"tool_name":"a","parameters":{"b": 1e400}}"#, call("a", r#"{"b": 1e400}"#)),
             (r#"{"tool_name":"a"}"#, call("a", "{}")),
             (r#"{"parameters":{"tool_name":"a","b":[1, 2]}}"#, call("a", r#"{"b":[1, 2]}"#)),
-            (
-                r#"{"tool_name":"a","parameters":{"tool_name":"b"}}"#,
-                call("a", r#"{"tool_name":"b"}"#),
-            ),
+            (r#"{"tool_name":"a","parameters":{"tool_name":"b"}}"#, call("a", r#"{"tool_name":"b"}"#)),
             (r#"{"tool_name":"","parameters":{}}"#, Err(Misused::NoName)),
             (r#"{"parameters":{"tool_name":1}}"#, Err(Misused::NoName)),
             ("{}", Err(Misused::NoName)),

@@ -112,7 +112,13 @@ impl Index {
     /// The tools that a question is about, the best first: those that it names, then by meaning if its own is known, then
     /// by words.
     #[must_use]
-    pub fn find(&self, question: &str, keywords: &[String], sense: Option<&Vector>, policy: Policy) -> Vec<&Tool> {
+    pub fn find(
+        &self,
+        question: &str,
+        keywords: &[String],
+        sense: Option<&Vector>,
+        policy: Policy,
+    ) -> Vec<&Tool> {
         let named = self.named(question, keywords);
         let by_meaning = sense.map(|sense| self.by_meaning(sense, policy)).unwrap_or_default();
         let by_words = self.by_words(question, keywords, policy.most);
@@ -128,7 +134,9 @@ impl Index {
         let mut named = Vec::new();
         for name in said.filter(|name| !name.is_empty()).take(MAX_TERMS) {
             let found = self.lexicon.names.get(&name.to_lowercase());
-            named.extend(found.filter(|number| !named.contains(*number)).copied().into_iter().collect::<Vec<_>>());
+            named.extend(
+                found.filter(|number| !named.contains(*number)).copied().into_iter().collect::<Vec<_>>(),
+            );
         }
         named
     }

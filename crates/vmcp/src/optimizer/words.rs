@@ -7,11 +7,11 @@ const MAX_WORD: usize = 64;
 
 /// Words that stand in every description, or in every question, and tell nothing apart.
 const NOISE: [&str; 62] = [
-    "a", "able", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can",
-    "do", "does", "for", "from", "given", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its",
-    "me", "my", "need", "of", "on", "or", "our", "please", "should", "so", "some", "such", "that", "the", "their",
-    "them", "then", "there", "these", "this", "to", "tool", "tools", "want", "what", "which", "will", "with", "you",
-    "your",
+    "a", "able", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by",
+    "can", "do", "does", "for", "from", "given", "had", "has", "have", "how", "i", "if", "in", "into", "is",
+    "it", "its", "me", "my", "need", "of", "on", "or", "our", "please", "should", "so", "some", "such",
+    "that", "the", "their", "them", "then", "there", "these", "this", "to", "tool", "tools", "want", "what",
+    "which", "will", "with", "you", "your",
 ];
 
 /// How texts become words.

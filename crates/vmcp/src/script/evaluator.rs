@@ -8,6 +8,7 @@
 mod builtins;
 mod calls;
 mod names;
+mod pipes;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -26,6 +27,7 @@ use starlark::{Error, PrintHandler};
 
 use super::protocol::{Answer, Job, Limits, Said};
 use calls::Calls;
+pub use pipes::evaluate_lines;
 
 /// Calls within calls. More is an endless recursion.
 const MAX_DEPTH: usize = 200;

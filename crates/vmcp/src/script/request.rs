@@ -73,7 +73,11 @@ mod tests {
             ("[]", Err(BadRequest::NoScript)),
             (r#"{"script":"return 1","data":[]}"#, Err(BadRequest::Data)),
         ] {
-            assert_eq!(Request::read(arguments.as_bytes()).map(|read| read.data.len()), expect, "{arguments}");
+            assert_eq!(
+                Request::read(arguments.as_bytes()).map(|read| read.data.len()),
+                expect,
+                "{arguments}"
+            );
         }
         let long = serde_json::json!({"script": "x".repeat(MAX_SCRIPT + 1)}).to_string();
         assert_eq!(Request::read(long.as_bytes()), Err(BadRequest::TooLong(MAX_SCRIPT + 1)));

@@ -19,8 +19,8 @@ pub(super) fn value_of(tool: &str, result: &[u8]) -> Result<Value, String> {
         #[serde(default)]
         is_error: bool,
     }
-    let read: ToolResult =
-        serde_json::from_slice(result).map_err(|error| format!("{tool}: its answer is no result: {error}"))?;
+    let read: ToolResult = serde_json::from_slice(result)
+        .map_err(|error| format!("{tool}: its answer is no result: {error}"))?;
     let is_text = |item: &&Map<String, Value>| item.get("type").and_then(Value::as_str) == Some("text");
     let text = read.content.iter().find(is_text).and_then(|item| item.get("text")).and_then(Value::as_str);
     if read.is_error {
@@ -47,8 +47,16 @@ pub(super) fn returned(value: &RawValue, logs: &str) -> Vec<u8> {
     let is_object = value.get().starts_with('{');
     let (before, after): (&[u8], &[u8]) = if is_object { (b"", b"") } else { (br#"{"result":"#, b"}") };
     let structured = [before, value.get().as_bytes(), after].concat();
-    [br#"{"content":[{"type":"text","text":"#, &*text, b"}", &logs, br#"],"structuredContent":"#, &structured, b"}"]
-        .concat()
+    [
+        br#"{"content":[{"type":"text","text":"#,
+        &*text,
+        b"}",
+        &logs,
+        br#"],"structuredContent":"#,
+        &structured,
+        b"}",
+    ]
+    .concat()
 }
 
 /// Why there is no value, as the result of its tool.
@@ -94,7 +102,11 @@ mod tests {
     #[test]
     fn what_a_script_returns_is_said_in_both_ways() {
         for (value, logs, expect) in [
-            ("1.50", "", r#"{"content":[{"type":"text","text":"1.50"}],"structuredContent":{"result":1.50}}"#),
+            (
+                "1.50",
+                "",
+                r#"{"content":[{"type":"text","text":"1.50"}],"structuredContent":{"result":1.50}}"#,
+            ),
             (
                 r#"{"a":1}"#,
                 "x",

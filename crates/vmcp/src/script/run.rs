@@ -1,5 +1,8 @@
 //! Scripts as they run: so many at once, each with an evaluator, its calls, and its time.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -131,7 +134,8 @@ impl Scripts {
             .start()
             .await
             .map_err(|error| format!("there is nothing that would evaluate it: {error}"))?;
-        let job = Job { script: request.script, data: request.data, tools: tools.names(), limits: self.limits() };
+        let job =
+            Job { script: request.script, data: request.data, tools: tools.names(), limits: self.limits() };
         // Whoever ends early says so, or its end does.
         let _ = write(&mut input, &job).await;
         self.attend(&mut input, output, tools, logs).await

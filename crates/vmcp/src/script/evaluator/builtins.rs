@@ -5,9 +5,9 @@ use std::rc::Rc;
 use starlark::environment::GlobalsBuilder;
 use starlark::eval::Evaluator;
 use starlark::starlark_module;
+use starlark::values::Value;
 use starlark::values::dict::DictRef;
 use starlark::values::tuple::TupleRef;
-use starlark::values::Value;
 
 use super::calls::Calls;
 use super::{other, value};
@@ -43,10 +43,14 @@ pub(super) fn builtins(builder: &mut GlobalsBuilder) {
             TupleRef::from_value(args).map(|args| args.iter().collect()).unwrap_or_default();
         let (tool, positional) = match tool.unpack_str() {
             Some(tool) => (tool, &positional[..]),
-            None => match positional.split_first().and_then(|(name, rest)| Some((name.unpack_str()?, rest))) {
-                Some(named) => named,
-                None => return Err(other("call_tool: its first argument is the name of a tool".to_owned())),
-            },
+            None => {
+                match positional.split_first().and_then(|(name, rest)| Some((name.unpack_str()?, rest))) {
+                    Some(named) => named,
+                    None => {
+                        return Err(other("call_tool: its first argument is the name of a tool".to_owned()));
+                    }
+                }
+            }
         };
         let calls = calls()?;
         let arguments = arguments(positional, kwargs, calls.limits.output)

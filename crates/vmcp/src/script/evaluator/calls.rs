@@ -142,7 +142,8 @@ impl Calls {
             run(batch, place, evaluator)?;
         }
         // What was begun before ran on top of what still waits, and so is over.
-        let result = |place| evaluator.module().get(&result_name(batch, place)).unwrap_or_else(Value::new_none);
+        let result =
+            |place| evaluator.module().get(&result_name(batch, place)).unwrap_or_else(Value::new_none);
         let results: Vec<Value<'v>> = (0..functions.len()).map(result).collect();
         Ok(evaluator.heap().alloc(AllocList(results)))
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::*;
 
@@ -74,7 +74,7 @@ fn values_are_returned_as_json() {
         ("return 1", "1"),
         ("x = 1", "null"),
         ("# nothing", "null"),
-        ("return 10 // 4, 2.5, 1e300, -0.0", "[2,2.5,1e300,-0.0]"),
+        ("return 10 // 4, 2.5, 1e300, -0.0", "[2,2.5,1e+300,-0.0]"),
         ("return 1 << 70", "1180591620717411303424"),
         ("return {'a': [True, None, 'ü\\n'], 'b': ()}", r#"{"a":[true,null,"ü\n"],"b":[]}"#),
         ("return struct(a = 1, b = struct(c = 'x'))", r#"{"a":1,"b":{"c":"x"}}"#),
@@ -112,8 +112,8 @@ fn numbers_stay_whole_and_exact() {
     let data = json!({"whole": 3.0, "big": 9_007_199_254_740_993_i64, "far": 18_446_744_073_709_551_615_u64,
         "half": 0.5, "huge": 1e20});
     let job = job("return [type(whole), whole, big, far, half, huge]", data);
-    let expect = r#"["int",3,9007199254740993,18446744073709551615,0.5,1e20]"#;
-    assert_eq!(evaluated(&job).said.take().pop().unwrap().replace("100000000000000000000.0", "1e20"), expect);
+    let expect = r#"["int",3,9007199254740993,18446744073709551615,0.5,1e+20]"#;
+    assert_eq!(evaluated(&job).said.take().pop().unwrap(), expect);
 }
 
 #[test]
@@ -180,7 +180,10 @@ fn what_fails_in_parallel_ends_the_script() {
 #[test]
 fn hostile_scripts_end_with_a_reason() {
     for (script, part) in [
-        ("for a in range(1000):\n  for b in range(1000):\n    pass", "line 3: the script has more than 10000 steps"),
+        (
+            "for a in range(1000):\n  for b in range(1000):\n    c = a",
+            "line 3: the script has more than 10000 steps",
+        ),
         ("def f(n):\n  return f(n + 1)\nreturn f(0)", "stack overflow"),
         ("s = 'a'\nfor i in range(64):\n  s = s + s\nreturn len(s)", "more than 64 MiB of memory"),
         ("x = []\nfor i in range(64):\n  x = [x, x]\nreturn x", "it has more than 64 values within values"),

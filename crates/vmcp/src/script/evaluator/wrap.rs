@@ -7,7 +7,10 @@ enum At {
     Code,
     Comment,
     /// In a text: its quote, whether that stands there three times, and whether backslashes are nothing special.
-    Text { quote: char, is_long: bool },
+    Text {
+        quote: char,
+        is_long: bool,
+    },
 }
 
 /// A function with this body, and its call.
@@ -76,11 +79,13 @@ mod tests {
             ("a = '''x\n  y\nz'''\nreturn a", "    a = '''x\n  y\nz'''\n    return a"),
             ("a = \"\"\"\n\"\"\"\nb = ''\nc", "    a = \"\"\"\n\"\"\"\n    b = ''\n    c"),
             ("a = 'it\\'s' # it's\nb", "    a = 'it\\'s' # it's\n    b"),
-            ("a = r'\\'\nb", "    a = r'\\'\nb"),
+            ("a = r'\\'\nb", "    a = r'\\'\n    b"),
             ("\r\n# only this", "\n    # only this"),
         ] {
             let found = wrapped(script);
-            let body = found.strip_prefix("def __script():\n").and_then(|rest| rest.strip_suffix("\n    pass\n__script()\n"));
+            let body = found
+                .strip_prefix("def __script():\n")
+                .and_then(|rest| rest.strip_suffix("\n    pass\n__script()\n"));
             assert_eq!(body, Some(expect), "{script:?}");
         }
     }
