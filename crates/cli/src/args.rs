@@ -32,7 +32,7 @@ pub(crate) use serve::{
     IsolationArgs, IsolationLevel, ListenArgs, LossPolicy, Proxied, ProxyArgs, ProxyCommand, ProxyMode,
     RelayArgs, RemoteArgs, RunArgs, RunTransport, SessionArgs, ToolArgs,
 };
-pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs};
+pub(crate) use vmcp::{VmcpArgs, VmcpCommand, VmcpServeArgs, VmcpWorkflowArgs, VmcpWorkflowCommand};
 pub(crate) use workloads::{
     BuildArgs, CacheArgs, CacheCommand, DaemonArgs, DaemonCommand, EventsArgs, ExportArgs, ExportFormat,
     GroupArgs, GroupCommand, ListArgs, ListFormat, LogsArgs, MigrateArgs, RestartArgs, RmArgs, RuntimeArgs,

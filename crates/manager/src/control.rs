@@ -1,7 +1,10 @@
 //! What a running skep can be asked by whoever started it: over a Unix socket in a folder that only this user can enter,
 //! and only by processes of this user.
 //!
-//! HTTP/1.1 with JSON: `GET /v1/sessions`, `GET /v1/sessions/ID`, `DELETE /v1/sessions/ID`.
+//! HTTP/1.1 with JSON: `GET /v1/sessions`, `GET /v1/sessions/ID`, `DELETE /v1/sessions/ID`; `GET /v1/runs`, and
+//! `GET /v1/runs/ID`, with what tools were given and said where the query is `private`.
+
+mod runs;
 
 use std::convert::Infallible;
 use std::io;
@@ -19,7 +22,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use vmcp::hub::RunView;
+
 use crate::socket::{self, OwnListener, SocketError};
+
+pub use runs::{RunEntry, RunList, RunReport};
 
 /// How long a skep may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -113,6 +120,10 @@ pub(crate) trait Sessions: Send + Sync + 'static {
     fn show(&self, id: Uuid) -> Option<SessionDetail>;
     /// False where there is none of this id.
     fn end(&self, id: Uuid) -> impl Future<Output = bool> + Send;
+    /// The runs of workflows that are not forgotten; without workflows none.
+    fn runs(&self) -> impl Future<Output = Result<Vec<RunView>, String>> + Send;
+    /// One of them, if there is one of this id. With `private`, what tools were given and said is told too.
+    fn run(&self, id: Uuid, private: bool) -> impl Future<Output = Result<Option<RunView>, String>> + Send;
 }
 
 /// Where one process is asked.
@@ -148,6 +159,11 @@ async fn answer<B>(
     request: Request<B>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path();
+    let run = path.strip_prefix("/v1/runs/").and_then(|id| id.parse::<Uuid>().ok());
+    if request.method() == Method::GET && (path == "/v1/runs" || run.is_some()) {
+        let private = request.uri().query() == Some("private");
+        return Ok(json(&told_runs(name, sessions, run, private).await));
+    }
     let id = path.strip_prefix("/v1/sessions/").and_then(|id| id.parse::<Uuid>().ok());
     let nothing = |status: StatusCode| {
         let mut response = Response::new(Full::default());
@@ -166,6 +182,22 @@ async fn answer<B>(
         (&Method::DELETE, _, Some(id)) if sessions.end(id).await => nothing(StatusCode::NO_CONTENT),
         _ => nothing(StatusCode::NOT_FOUND),
     })
+}
+
+/// All runs, or one.
+async fn told_runs(name: &str, sessions: &impl Sessions, id: Option<Uuid>, private: bool) -> RunList {
+    let runs = match id {
+        None => sessions
+            .runs()
+            .await
+            .map(|views| views.into_iter().map(|view| RunReport::from(view).without_timeline()).collect()),
+        Some(id) => sessions.run(id, private).await.map(|view| view.into_iter().map(Into::into).collect()),
+    };
+    let (runs, problem) = match runs {
+        Ok(runs) => (runs, None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    };
+    RunList { name: name.to_owned(), runs, problem }
 }
 
 fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
@@ -231,6 +263,32 @@ impl Controls {
         Ok(None)
     }
 
+    /// The runs of workflows that all of them know of.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn runs(&self) -> Result<Vec<RunList>, SocketError> {
+        self.runs_at("/v1/runs").await
+    }
+
+    /// One run, as each knows of it. With `private`, what tools were given and said is there too.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn run(&self, id: Uuid, private: bool) -> Result<Vec<RunList>, SocketError> {
+        self.runs_at(&format!("/v1/runs/{id}{}", if private { "?private" } else { "" })).await
+    }
+
+    async fn runs_at(&self, path: &str) -> Result<Vec<RunList>, SocketError> {
+        let mut lists = Vec::new();
+        for socket in &self.sockets {
+            if let Some((StatusCode::OK, text)) = ask(socket, Method::GET, path).await? {
+                lists.push(read(socket, &text)?);
+            }
+        }
+        Ok(lists)
+    }
+
     /// Ends a session; false where none of them serves it.
     ///
     /// # Errors
@@ -265,6 +323,7 @@ async fn ask(socket: &Path, method: Method, path: &str) -> Result<Option<(Status
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmcp::hub::TaskLine;
 
     struct One(Uuid);
 
@@ -285,6 +344,29 @@ mod tests {
 
         async fn end(&self, id: Uuid) -> bool {
             id == self.0
+        }
+
+        async fn runs(&self) -> Result<Vec<RunView>, String> {
+            Ok(vec![run(self.0)])
+        }
+
+        async fn run(&self, id: Uuid, private: bool) -> Result<Option<RunView>, String> {
+            let arguments = private.then(|| serde_json::json!({"secret": 1}));
+            Ok((id == self.0).then(|| RunView { arguments, ..run(id) }))
+        }
+    }
+
+    fn run(id: Uuid) -> RunView {
+        let line = TaskLine { at: 9, task: Some("a".into()), what: "sent", detail: None };
+        RunView {
+            id,
+            workflow: "w".into(),
+            session: None,
+            began: 7,
+            state: "running",
+            is_here: true,
+            arguments: None,
+            timeline: vec![line],
         }
     }
 
@@ -322,6 +404,13 @@ mod tests {
         assert!(named.show(Uuid::new_v4()).await.unwrap().is_none());
         assert!(named.end(id).await.unwrap());
         assert!(!named.end(Uuid::new_v4()).await.unwrap());
+        let runs = named.runs().await.unwrap().remove(0).runs;
+        assert_eq!((runs[0].id, runs[0].last, runs[0].timeline.len()), (id, 9, 0));
+        let told = |private: bool| named.run(id, private);
+        let (public, private) = (told(false).await.unwrap(), told(true).await.unwrap());
+        assert!(public[0].runs[0].timeline[0].what == "sent" && public[0].runs[0].arguments.is_none());
+        assert_eq!(private[0].runs[0].arguments, Some(serde_json::json!({"secret": 1})));
+        assert!(named.run(Uuid::new_v4(), true).await.unwrap()[0].runs.is_empty());
         assert!(Controls::find(&folder, Some("c")).unwrap().sockets.is_empty());
         stop.cancel();
         serving.await.unwrap();

@@ -29,6 +29,7 @@ pub mod packages;
 pub mod plan;
 mod process;
 pub mod relay;
+pub mod runs;
 pub mod secrets;
 pub mod serve;
 pub mod sessions;

@@ -1,4 +1,5 @@
-//! Where session records are kept: which place a setting names, and how records get there sealed.
+//! Where session records, and runs of workflows beside them, are kept: which place a setting names, and how records get
+//! there sealed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,10 +11,17 @@ use proxy::session::store::StoreFuture;
 use proxy::session::{
     Change, Kept, KeyRing, MemoryStore, SessionRecord, SessionStore, StoreUnavailable, Write,
 };
+use store::records::logs::{Logs, MemoryLogs};
 use store::records::{DiskRecords, OpenError, RedisRecords};
 use store::{Found, Records, Stored};
 use tokio::sync::mpsc;
 use uuid::Uuid;
+use vmcp::workflow::runs::RunStore;
+
+use crate::runs::SealedRuns;
+
+/// Runs that are kept where nothing outlives the process.
+const RUNS_IN_MEMORY: usize = 10_000;
 
 /// A place for session records.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,23 +78,42 @@ impl StoreSource {
         name: &WorkloadName,
         keys: &Arc<KeyRing>,
         keep: Duration,
-    ) -> Result<Arc<dyn SessionStore>, OpenError> {
+    ) -> Result<Places, OpenError> {
+        let in_memory = || Places {
+            sessions: Arc::new(MemoryStore::default()),
+            runs: Arc::new(SealedRuns::in_memory(MemoryLogs::new(RUNS_IN_MEMORY), keys)),
+        };
         let shared = matches!(self, Self::Redis(_));
-        let records: Arc<dyn Records> = match self {
-            Self::Memory => return Ok(Arc::new(MemoryStore::default())),
-            Self::File(path) => Arc::new(DiskRecords::open(path)?),
+        let (records, logs): (Arc<dyn Records>, Arc<dyn Logs>) = match self {
+            Self::Memory => return Ok(in_memory()),
+            Self::File(path) => both(DiskRecords::open(path)?),
             Self::Own(folder) => match DiskRecords::open(&folder.join(format!("{name}.redb"))) {
-                Ok(records) => Arc::new(records),
+                Ok(records) => both(records),
                 Err(error) => {
                     // Most often another skep of this name runs.
                     tracing::warn!(%error, "sessions are kept in memory: they do not outlive this process");
-                    return Ok(Arc::new(MemoryStore::default()));
+                    return Ok(in_memory());
                 }
             },
-            Self::Redis(url) => Arc::new(RedisRecords::open(url, &format!("skep:{name}"))?),
+            Self::Redis(url) => both(RedisRecords::open(url, &format!("skep:{name}"))?),
         };
-        Ok(Arc::new(SealedStore { records, keys: Arc::clone(keys), keep, holder: Uuid::new_v4(), shared }))
+        let holder = Uuid::new_v4();
+        let sessions = SealedStore { records, keys: Arc::clone(keys), keep, holder, shared };
+        Ok(Places { sessions: Arc::new(sessions), runs: Arc::new(SealedRuns::new(logs, keys)) })
     }
+}
+
+/// What an open place keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) sessions: Arc<dyn SessionStore>,
+    pub(crate) runs: Arc<dyn RunStore>,
+}
+
+/// One place as both.
+fn both<P: Records + Logs + 'static>(place: P) -> (Arc<dyn Records>, Arc<dyn Logs>) {
+    let place = Arc::new(place);
+    (Arc::clone(&place) as Arc<dyn Records>, place)
 }
 
 /// Session records, sealed, in a place for records.

@@ -9,6 +9,7 @@ mod scripting;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,12 @@ pub struct Beside {
     pub session_ttl: Option<Duration>,
     /// Two tools that find and call tools in place of all, whatever the file says.
     pub optimizes: bool,
+    /// Keys that seal session ids, the same on every replica; none: those of skep's own.
+    pub session_key_file: Option<PathBuf>,
+    /// What backends say of their tools decides whether one may be called twice.
+    pub trusts_annotations: bool,
+    /// Tools that may be called twice.
+    pub resend_tools: Vec<String>,
 }
 
 /// Why a file cannot be served.
@@ -232,6 +239,12 @@ fn serving(
     let mut run = RunConfig::new(&name);
     run.host.clone_from(&beside.host);
     run.port = beside.port;
+    let skep = run.skep.get_or_insert_default();
+    if let Some(file) = &beside.session_key_file {
+        skep.session_key_file = file.to_string_lossy().into_owned();
+    }
+    skep.trust_annotations = beside.trusts_annotations;
+    skep.resend_tools.clone_from(&beside.resend_tools);
     if let Some(ttl) = beside.session_ttl {
         run.session_ttl = humantime::format_duration(ttl).to_string();
     }
@@ -439,7 +452,7 @@ aggregation:
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {
         for (said, name) in [
-            ("rateLimiting: {shared: {maxTokens: 1, refillPeriod: 1s}}", "rateLimiting"),
+            ("telemetry: {metricsEnabled: true}", "telemetry"),
             ("passthroughHeaders: [X-Request-Tag]", "passthroughHeaders"),
             ("operational: {timeouts: {default: 5s}}", "operational.timeouts"),
         ] {

@@ -4,6 +4,7 @@
 //! What is in the texts is the owner's business; they come here sealed.
 
 mod disk;
+pub mod logs;
 mod redis;
 
 use std::cmp::Ordering;

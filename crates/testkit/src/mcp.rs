@@ -66,18 +66,35 @@ impl Session {
     /// # Errors
     /// The server does not take part.
     pub async fn open(url: &str) -> anyhow::Result<Self> {
+        Self::open_as(url, json!({})).await
+    }
+
+    /// As [`Self::open`], as a client that can do this.
+    ///
+    /// # Errors
+    /// The server does not take part.
+    pub async fn open_as(url: &str, capabilities: Value) -> anyhow::Result<Self> {
         let (address, path) = split_url(url)?;
         let connection = Connection::open(&address).await?;
-        Self::on(connection, address, path).await
+        Self::begin(connection, address, path, capabilities).await
     }
 
     /// Shakes hands on a connection that is open: a new session beside those that it carries already.
     ///
     /// # Errors
     /// The server does not take part.
-    pub async fn on(mut connection: Connection, address: String, path: String) -> anyhow::Result<Self> {
+    pub async fn on(connection: Connection, address: String, path: String) -> anyhow::Result<Self> {
+        Self::begin(connection, address, path, json!({})).await
+    }
+
+    async fn begin(
+        mut connection: Connection,
+        address: String,
+        path: String,
+        capabilities: Value,
+    ) -> anyhow::Result<Self> {
         let params = json!({
-            "protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": "testkit", "version": "0"}
+            "protocolVersion": VERSION, "capabilities": capabilities, "clientInfo": {"name": "testkit", "version": "0"}
         });
         let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
         let response = connection.ask(&post(&address, &path, "", &initialize.to_string())).await?;

@@ -61,10 +61,12 @@ use runs::Runs;
 use session::Held;
 
 pub use meta::MetaTools;
+pub use runs::{Counts as RunCounts, RunView, TaskLine};
 
 use crate::aggregate::{Kind as Listed, Listing, Offer, Problem, View};
 use crate::config::Aggregation;
 use crate::workflow::Workflows;
+use crate::workflow::runs::RunStore;
 
 /// How often idle sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -110,6 +112,8 @@ pub struct HubConfig {
     pub limits: Limits,
     /// Where sessions are kept beyond this process.
     pub store: Arc<dyn SessionStore>,
+    /// Where runs of workflows are.
+    pub runs: Arc<dyn RunStore>,
     pub health: HealthPolicy,
     pub partial: PartialFailure,
     /// For a backend to begin a session.
@@ -223,6 +227,7 @@ impl Hub {
     /// A hub without backends. Its tasks are among these.
     #[must_use]
     pub fn new(config: HubConfig, tasks: Tasks) -> Arc<Self> {
+        let runs = Runs::new(Arc::clone(&config.runs));
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
         Arc::new(Self {
             config,
@@ -236,7 +241,7 @@ impl Hub {
             tasks,
             draining: CancellationToken::new(),
             unsaved: Mutex::default(),
-            runs: Runs::new(),
+            runs,
         })
     }
 
@@ -291,8 +296,13 @@ impl Hub {
         })
     }
 
-    /// Ends idle sessions, and hears of what other replicas do, until the hub is shut down. To be run once.
+    /// Ends idle sessions, hears of what other replicas do, and goes on with runs that nobody works on, until the hub is shut
+    /// down. To be run once.
     pub async fn maintenance(self: Arc<Self>) {
+        tokio::join!(self.look_after_sessions(), self.look_after_runs());
+    }
+
+    async fn look_after_sessions(&self) {
         let mut changes = self.config.store.changes();
         let mut rounds = interval(SWEEP_EVERY);
         loop {

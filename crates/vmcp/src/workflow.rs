@@ -9,6 +9,7 @@ pub mod log;
 pub mod output;
 pub mod parameters;
 pub mod plan;
+pub mod runs;
 pub mod template;
 
 mod coerce;

@@ -20,6 +20,39 @@ pub(crate) enum VmcpCommand {
     Serve(VmcpServeArgs),
     /// Say what is wrong with a file
     Validate(VmcpValidateArgs),
+    /// Runs of composite tools: those under way, and those of the last hour
+    Workflow(VmcpWorkflowArgs),
+}
+
+/// Arguments of `skep vmcp workflow`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VmcpWorkflowArgs {
+    /// Ask only the endpoint of this name
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: VmcpWorkflowCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmcpWorkflowCommand {
+    /// List them
+    List {
+        /// How they are printed
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Show what has happened in one
+    Show {
+        /// Its id, or the beginning of it
+        id: String,
+        /// Also what it and its tools were given, and what they said, which may be private
+        #[arg(long)]
+        values: bool,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
 }
 
 /// Arguments of `skep vmcp serve`.
@@ -43,6 +76,16 @@ pub(crate) struct VmcpServeArgs {
     /// Listen on this port (0: a free one)
     #[arg(long, default_value_t = 4483)]
     pub(crate) port: u16,
+    /// Keys that seal session ids, one per line in base64, the newest first; the same file on every replica.
+    /// Default: a file of skep's own
+    #[arg(long, env = "SKEP_SESSION_KEY_FILE", value_name = "FILE")]
+    pub(crate) session_key_file: Option<PathBuf>,
+    /// A tool that may be called again where nobody knows whether the call was carried out (repeatable)
+    #[arg(long, value_delimiter = ',', value_name = "TOOL")]
+    pub(crate) resend_tool: Vec<String>,
+    /// Call those tools again too that their server itself calls read-only or idempotent; servers have been wrong about it
+    #[arg(long)]
+    pub(crate) trust_annotations: bool,
     /// A session unused for this long ends; 0, the default, is 30m
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub(crate) session_ttl: Option<Duration>,

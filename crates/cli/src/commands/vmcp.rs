@@ -1,5 +1,7 @@
 //! `skep vmcp`: several servers as one.
 
+mod workflow;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
             printer.say(&format!("{} is valid", args.config.display()));
             Ok(Outcome::Done)
         }
+        VmcpCommand::Workflow(args) => workflow::run(args, printer),
     }
 }
 
@@ -36,7 +39,15 @@ fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
             "--optimizer-embedding: no container is started for it; run a text-embeddings-inference server yourself and name it in the file: `optimizer: {{embeddingService: http://127.0.0.1:8081}}`. --optimizer finds tools by words"
         );
     }
-    let beside = Beside { host: args.host.clone(), port: args.port, session_ttl, optimizes: args.optimizer };
+    let beside = Beside {
+        host: args.host.clone(),
+        port: args.port,
+        session_ttl,
+        session_key_file: args.session_key_file.clone(),
+        trusts_annotations: args.trust_annotations,
+        resend_tools: args.resend_tool.clone(),
+        optimizes: args.optimizer,
+    };
     let around = surroundings::in_the_foreground()?;
     let settings = match (&args.config, &args.group) {
         (Some(config), _) => {

@@ -14,14 +14,14 @@ use crate::harness::{example, peer, proxy, run};
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What is installed.
-struct Peers {
+pub(crate) struct Peers {
     node: String,
-    python: String,
+    pub(crate) python: String,
     folder: PathBuf,
 }
 
 impl Peers {
-    fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conformance").canonicalize().unwrap();
         Some(Self { node: peer("SKEP_TEST_NODE")?, python: peer("SKEP_TEST_PYTHON")?, folder })
     }
@@ -29,6 +29,23 @@ impl Peers {
     fn everything(&self) -> String {
         let path = self.folder.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
         path.to_str().unwrap().to_owned()
+    }
+
+    /// The server with everything, over HTTP, and where it is.
+    pub(crate) fn start_everything(&self) -> (Program, String) {
+        let port = crate::harness::free_port();
+        let preload = format!("--require={}", self.folder.join("loopback.cjs").display());
+        let mut command = Command::new(&self.node);
+        command.args([self.everything().as_str(), "streamableHttp"]);
+        command.env("PORT", port.to_string()).env("NODE_OPTIONS", preload);
+        let server = Program::start(command).unwrap();
+        for _ in 0..600 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        (server, format!("http://127.0.0.1:{port}/mcp"))
     }
 
     fn typescript(&self, url: &str, profile: &str) -> Vec<String> {
@@ -100,19 +117,8 @@ fn a_python_server_is_run_by_command() {
 #[test]
 fn a_streamable_http_server_is_reached_by_url() {
     let Some(peers) = Peers::find() else { return };
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let preload = format!("--require={}", peers.folder.join("loopback.cjs").display());
-    let mut command = Command::new(&peers.node);
-    command.args([peers.everything().as_str(), "streamableHttp"]);
-    command.env("PORT", port.to_string()).env("NODE_OPTIONS", preload);
-    let _server = Program::start(command).unwrap();
-    for _ in 0..600 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let (_skep, url) = run(&[&format!("http://127.0.0.1:{port}/mcp")]);
+    let (_server, server) = peers.start_everything();
+    let (_skep, url) = run(&[&server]);
     is_full(&peers.typescript(&url, "everything"));
     is_full(&peers.python(&url, "everything", "legacy"));
 }

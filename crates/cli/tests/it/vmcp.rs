@@ -47,7 +47,7 @@ async fn tools(session: &mut Session) -> Vec<String> {
 }
 
 /// Waits for the tools of all of these.
-async fn all_there(session: &mut Session, backends: &[&str]) -> Vec<String> {
+pub(crate) async fn all_there(session: &mut Session, backends: &[&str]) -> Vec<String> {
     for _ in 0..3000 {
         let tools = tools(session).await;
         if backends.iter().all(|backend| tools.iter().any(|tool| tool.starts_with(&format!("{backend}_")))) {
@@ -58,7 +58,7 @@ async fn all_there(session: &mut Session, backends: &[&str]) -> Vec<String> {
     panic!("not within half a minute: the tools of {backends:?}");
 }
 
-async fn kill(mut program: Program) {
+pub(crate) async fn kill(mut program: Program) {
     program.signal(Signal::KILL).unwrap();
     program.wait(Duration::from_secs(10)).unwrap();
 }

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use uuid::Uuid;
-use vmcp::hub::{Hub, HubConfig};
+use vmcp::hub::{Hub, HubConfig, RunView};
 use workload::container::{Container, Progress};
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
@@ -36,6 +36,7 @@ use super::{ServeSettings, StartError, client_tls, endpoints};
 use crate::control::Sessions;
 use crate::inside::Inside;
 use crate::process::{Beginning, ProcessConnect, serve_network};
+use crate::sessions::Places;
 use crate::target::{HttpTarget, HttpTransport, Target, Virtual};
 
 /// Records are kept a little longer than sessions: their store hears of use in rounds.
@@ -307,7 +308,7 @@ impl Making<'_> {
 
     /// Several servers as one. Their sessions are kept in one place: their ids are unique.
     async fn hub(&self, target: &Virtual) -> Result<Route, StartError> {
-        let store = self.store()?;
+        let Places { sessions: store, runs } = self.places()?;
         let members = Arc::new(Members::new(Kit {
             settings: self.settings.clone(),
             paths: self.paths.clone(),
@@ -330,6 +331,7 @@ impl Making<'_> {
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
             store,
+            runs,
             health: target.health,
             partial: target.partial,
             begin_within: BEGIN_WITHIN,
@@ -363,6 +365,11 @@ impl Making<'_> {
         if let Some(store) = &self.store {
             return Ok(Arc::clone(store));
         }
+        Ok(self.places()?.sessions)
+    }
+
+    /// Opens what the settings name.
+    fn places(&self) -> Result<Places, StartError> {
         let ServeSettings { name, sessions, store, .. } = self.settings;
         Ok(store.open(name, &self.keys, sessions.idle + SPARE)?)
     }
@@ -559,7 +566,11 @@ impl Route {
         match &self.kind {
             Kind::Forward { .. } => {}
             Kind::Bridge(bridge) => bridge.shut_down(deadline).await,
-            Kind::Hub { members, .. } => Box::pin(members.shut_down(deadline)).await,
+            Kind::Hub { hub, members } => {
+                // Those whose clients are away are under way, too.
+                hub.runs_left(deadline).await;
+                Box::pin(members.shut_down(deadline)).await;
+            }
         }
         if let End::Supervised { supervisor, .. } = &self.end {
             let supervisor = supervisor.lock().take();
@@ -609,6 +620,11 @@ impl Route {
                 let counted = Arc::clone(hub);
                 metrics.gauge("sessions", "Sessions open", move || counted.sessions() as u64);
                 let counted = Arc::clone(hub);
+                metrics.counters("workflows", "Runs of workflows, by what became of them", move || {
+                    let counts = counted.run_counts().all();
+                    counts.into_iter().map(|(event, count)| (vec![("event", event)], count)).collect()
+                });
+                let counted = Arc::clone(hub);
                 metrics.gauge("backends", "Backends whose tools are shown", move || {
                     counted.backends().iter().filter(|backend| backend.status.is_shown()).count() as u64
                 });
@@ -639,6 +655,20 @@ impl Sessions for Route {
             Kind::Forward { forward, .. } => forward.end(id).await,
             Kind::Bridge(bridge) => bridge.end(id).await,
             Kind::Hub { hub, .. } => hub.end(id).await,
+        }
+    }
+
+    async fn runs(&self) -> Result<Vec<RunView>, String> {
+        match &self.kind {
+            Kind::Hub { hub, .. } => hub.runs().await,
+            Kind::Forward { .. } | Kind::Bridge(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn run(&self, id: Uuid, private: bool) -> Result<Option<RunView>, String> {
+        match &self.kind {
+            Kind::Hub { hub, .. } => hub.show_run(id, private).await,
+            Kind::Forward { .. } | Kind::Bridge(_) => Ok(None),
         }
     }
 }

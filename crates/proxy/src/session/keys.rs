@@ -83,8 +83,12 @@ impl KeyRing {
         STANDARD.encode(bytes)
     }
 
-    /// Encrypts `plain` with the first key: key id, nonce, ciphertext and tag.
-    pub(crate) fn seal(&self, context: &'static [u8], plain: &[u8]) -> Vec<u8> {
+    /// Encrypts `plain` with the first key: key id, nonce, ciphertext and tag. Contexts are apart by their first twelve bytes.
+    ///
+    /// # Panics
+    /// Never: no text is as long as the cipher's limit.
+    #[must_use]
+    pub fn seal(&self, context: &'static [u8], plain: &[u8]) -> Vec<u8> {
         let key = &self.keys[0];
         let mut sealed = plain.to_vec();
         let nonce = key
@@ -99,7 +103,8 @@ impl KeyRing {
     }
 
     /// Decrypts in place; `None` for whatever this ring did not seal in this context.
-    pub(crate) fn open<'a>(&self, context: &'static [u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
+    #[must_use]
+    pub fn open<'a>(&self, context: &'static [u8], sealed: &'a mut [u8]) -> Option<&'a [u8]> {
         let (head, rest) = sealed.split_at_mut_checked(KEY_ID_BYTES + NONCE_BYTES)?;
         let id: [u8; KEY_ID_BYTES] = head[..KEY_ID_BYTES].try_into().ok()?;
         let nonce = Nonce::try_assume_unique_for_key(&head[KEY_ID_BYTES..]).ok()?;

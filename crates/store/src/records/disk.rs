@@ -1,6 +1,8 @@
 //! Records in one file, for one process. Writes of the moment share a commit, and each is on the disk when it is
 //! answered: a killed process loses nothing that it was told is kept.
 
+mod logs;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -27,6 +29,7 @@ const SWEEP_EVERY: u32 = 1024;
 enum Task {
     Put { id: Uuid, record: Stored, write: Write, until: u64 },
     Touch { ids: Vec<Uuid>, until: u64 },
+    Append(logs::Addition),
 }
 
 /// What came of a task.
@@ -70,6 +73,7 @@ impl DiskRecords {
         // So that reading finds a table from the beginning.
         let prepared = database.begin_write().map_err(redb::Error::from).and_then(|transaction| {
             transaction.open_table(RECORDS)?;
+            logs::prepare(&transaction)?;
             Ok(transaction.commit()?)
         });
         prepared.map_err(|error| failed(error.to_string()))?;
@@ -141,6 +145,7 @@ fn commit(database: &Database, batch: &[Change], sweep: bool) -> Result<Vec<Outc
         let now = unix_seconds();
         if sweep {
             table.retain(|_, (_, until, _)| until > now)?;
+            logs::sweep(&transaction)?;
         }
         for Change { task, .. } in batch {
             outcomes.push(match task {
@@ -172,6 +177,7 @@ fn commit(database: &Database, batch: &[Change], sweep: bool) -> Result<Vec<Outc
                     }
                     Outcome::Missing(missing)
                 }
+                Task::Append(addition) => Outcome::Written(logs::add(&transaction, addition)?),
             });
         }
     }

@@ -2,6 +2,7 @@
 //! a second.
 
 mod link;
+mod logs;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +54,7 @@ pub struct RedisRecords {
     prefix: String,
     put: Script,
     claim: Script,
+    scripts: logs::Scripts,
     /// Milliseconds since `start` before which nothing is asked.
     away_until: AtomicU64,
     start: Instant,
@@ -69,6 +71,7 @@ impl RedisRecords {
             prefix: prefix.to_owned(),
             put: Script::new(PUT),
             claim: Script::new(CLAIM),
+            scripts: logs::Scripts::new(),
             away_until: AtomicU64::new(0),
             start: Instant::now(),
         })

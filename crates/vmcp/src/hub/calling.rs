@@ -173,8 +173,8 @@ async fn among_events(
                 Kind::Result | Kind::Error if message.id() == asked.id() => return Ok(message),
                 Kind::Result | Kind::Error => {}
                 Kind::Request | Kind::Notification => match pass(member, &event.data) {
-                    Passed::AsItIs => voice.say(&event.data).await,
-                    Passed::As(text) => voice.say(&text).await,
+                    Passed::AsItIs => drop(voice.say(&event.data).await),
+                    Passed::As(text) => drop(voice.say(&text).await),
                     Passed::Kept => {}
                 },
             }

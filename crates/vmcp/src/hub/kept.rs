@@ -166,6 +166,7 @@ impl Hub {
     /// A session that the table has ended: the store and the backends hear of it.
     pub(super) async fn forget(&self, session: &Session<Held>) {
         session.backend.close_stream();
+        session.backend.give_up_all();
         if let Err(error) = self.config.store.end(session.id).await {
             tracing::warn!(%error, session.id = %session.id, "the store does not know that the session has ended");
         }
@@ -190,6 +191,7 @@ impl Hub {
             Change::Ended(id) => {
                 if let Some(session) = self.table.end(id) {
                     session.backend.close_stream();
+                    session.backend.give_up_all();
                 }
             }
             Change::Behind(id) => {

@@ -143,13 +143,14 @@ impl Hub {
     ) -> Answered {
         let last = headers::single(headers, &headers::LAST_EVENT_ID).ok().flatten();
         if let Some(foreign) = last.and_then(Foreign::read)
-            && let Some(body) = self.resume_answer(session, foreign).await
+            && let Some(body) = self.resume(session, foreign).await
         {
             return Ok(event_stream(body));
         }
         let (queue, events) = mpsc::channel(QUEUE);
         let token = CancellationToken::new();
         let missed = session.backend.stream.lock().attach(last.and_then(Cursor::parse), token.clone());
+        self.ask_again(session);
         let (hub, merged) = (Arc::clone(self), Arc::clone(session));
         let until = token.clone();
         self.tasks.spawn("a client's stream", async move {
@@ -158,6 +159,14 @@ impl Hub {
         });
         let attendance = Attendance { _until: token.drop_guard(), _in_use: self.table.enter(session) };
         Ok(event_stream(Body::events(events, Some(Box::new(attendance)))))
+    }
+
+    /// The rest of an answer that somebody has begun to give.
+    async fn resume(self: &Arc<Self>, session: &Arc<Session<Held>>, last: Foreign<'_>) -> Option<Body> {
+        match last.backend {
+            "" => self.resume_run(session, last.own).await,
+            _ => self.resume_answer(session, last).await,
+        }
     }
 
     /// The rest of an answer that a backend has begun to give.

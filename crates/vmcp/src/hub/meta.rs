@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use super::Hub;
 use super::ask::result;
 use super::calling::{CallFailure, Caller};
-use super::own::{OnBehalf, OwnCall};
+use super::own::{Came, OnBehalf, OwnCall};
 use super::requests::{KNOWS_WITHIN, LISTS_WITHIN};
 use super::voice::{Numbering, Voice};
 use crate::aggregate::{Kind as Listed, View};
@@ -130,12 +130,14 @@ impl Hub {
         let voice = Voice::new(&on_behalf.session, Numbering::None);
         let (hub, speaks) = (Arc::clone(self), Arc::clone(&voice));
         let work = async move {
-            let scripts = hub.config.meta.scripts.clone()?;
+            let Some(scripts) = hub.config.meta.scripts.clone() else { return Came::Unwanted };
             let cancel = on_behalf.cancel.clone();
             let tools = ScriptTools { hub, on_behalf, voice };
             let ran = scripts.run(message.arguments().unwrap_or(b"{}"), &tools);
-            let text = cancel.run_until_cancelled(ran).await?;
-            Some(result(&tools.on_behalf.id, &text))
+            match cancel.run_until_cancelled(ran).await {
+                Some(text) => Came::Answer(result(&tools.on_behalf.id, &text)),
+                None => Came::Unwanted,
+            }
         };
         self.perform(accepts, speaks, work).await
     }
@@ -163,7 +165,7 @@ impl Tools for ScriptTools {
                 (view.tool(tool).cloned(), view.composite(tool).map(str::to_owned))
             };
             if let Some(composite) = composite {
-                return hub.run_composite(&composite, arguments, &self.on_behalf.session, &self.voice).await;
+                return hub.run_composite(&composite, arguments, &self.on_behalf.session).await;
             }
             let route = route.ok_or_else(|| "there is no such tool".to_owned())?;
             let caller = Caller { session: &self.on_behalf.session, voice: &self.voice };

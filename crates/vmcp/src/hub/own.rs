@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use mcp::{Message, Method};
+use mcp::{ErrorCode, ErrorReply, Message, Method};
 use proxy::Body;
 use proxy::body::event_stream;
-use proxy::failure::json_answer;
+use proxy::failure::{json_answer, refused};
 use proxy::session::Session;
 use proxy::session::table::InUse;
 use proxy::streamable::{Accepts, empty};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,26 @@ pub(super) enum OwnTool {
     Meta(MetaTool),
 }
 
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// The answer, a whole message.
+    Answer(Bytes),
+    /// Nobody wants it any more.
+    Unwanted,
+    /// It goes on at another replica.
+    Elsewhere,
+}
+
+impl Came {
+    fn answer(&self) -> Option<&[u8]> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            Self::Unwanted | Self::Elsewhere => None,
+        }
+    }
+}
+
 /// A request of a client that the hub itself works on; known by its id until it is dropped.
 #[derive(Debug)]
 pub(super) struct OnBehalf {
@@ -39,6 +60,13 @@ pub(super) struct OnBehalf {
     /// The client does not want it any more.
     pub(super) cancel: CancellationToken,
     _in_use: InUse<Held>,
+}
+
+impl OnBehalf {
+    /// Whether it is a request of this session.
+    pub(super) fn is_of(&self, session: &Session<Held>) -> bool {
+        self.session.id == session.id
+    }
 }
 
 impl Drop for OnBehalf {
@@ -91,29 +119,37 @@ impl Hub {
         OnBehalf { session: Arc::clone(session), id, cancel, _in_use: self.table.enter(session) }
     }
 
-    /// Has `work` make the answer, a whole message or nothing for one that nobody wants any more. The client hears `voice`
-    /// until then, if it takes events.
+    /// Has `work` make the answer. The client hears `voice` until then, if it takes events. Where it can come back for
+    /// the rest, whoever works primes the voice as soon as that is so.
     pub(super) async fn perform(
         self: &Arc<Self>,
         accepts: Accepts,
         voice: Arc<Voice>,
-        work: impl Future<Output = Option<Bytes>> + Send + 'static,
+        work: impl Future<Output = Came> + Send + 'static,
     ) -> Response<Body> {
         let events = accepts.events.then(|| voice.listen(0));
-        voice.prime();
         let (tell, told) = oneshot::channel();
         self.tasks.spawn("a tool of the hub's own", async move {
-            let answer = work.await;
-            voice.end(answer.as_deref()).await;
+            let came = work.await;
+            voice.end(came.answer()).await;
             // Whoever reads events has it.
-            let _ = tell.send(answer);
+            let _ = tell.send(came);
         });
         match events {
             Some(events) => event_stream(Body::events(events, None)),
-            None => match told.await {
-                Ok(Some(answer)) => json_answer(StatusCode::OK, answer),
-                Ok(None) | Err(_) => empty(StatusCode::ACCEPTED),
+            None => match told.await.unwrap_or(Came::Elsewhere) {
+                Came::Answer(answer) => json_answer(StatusCode::OK, answer),
+                Came::Unwanted => empty(StatusCode::ACCEPTED),
+                Came::Elsewhere => interrupted(),
             },
         }
     }
+}
+
+/// To a client that takes no events, and so cannot come back for the answer.
+fn interrupted() -> Response<Body> {
+    let data = json!({"origin": "skep", "class": "interrupted", "executed": "unknown"});
+    let text = "it goes on at another replica, and its answer is for clients that accept text/event-stream";
+    let reply = ErrorReply::new(ErrorCode::OutcomeUnknown, text).with_data(data);
+    refused(StatusCode::OK, "interrupted", &reply, None)
 }

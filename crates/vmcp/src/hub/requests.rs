@@ -220,11 +220,11 @@ impl Hub {
             Method::Initialized => {}
             Method::Cancelled => {
                 let id = message.cancelled_id().unwrap_or_default();
-                if let Some(cancel) = session.backend.own.lock().get(id) {
-                    cancel.cancel();
-                }
-                if let Some(backend) = session.backend.who_has(id) {
+                if session.backend.give_up(id) {
+                } else if let Some(backend) = session.backend.who_has(id) {
                     self.tell_one(session, &backend, message.text().clone()).await;
+                } else {
+                    self.cancelled_elsewhere(session, id).await;
                 }
             }
             Method::Progress => {
@@ -250,11 +250,11 @@ impl Hub {
     }
 
     /// What a client answers to what a backend has asked.
-    async fn answer_of_client(&self, session: &Session<Held>, message: &Message) -> Answered {
+    async fn answer_of_client(self: &Arc<Self>, session: &Session<Held>, message: &Message) -> Answered {
         let unasked = || Failure::BadRequest { what: "a response answers no request here".to_owned() };
         let (name, id) = message.id().and_then(unwrap).ok_or_else(unasked)?;
         if name.is_empty() {
-            self.answer_to_run(session, &id, message).ok_or_else(unasked)?;
+            self.answer_to_run(session, &id, message).await.ok_or_else(unasked)?;
             return Ok(empty(StatusCode::ACCEPTED));
         }
         let member = self.member(&name).ok_or_else(unasked)?;

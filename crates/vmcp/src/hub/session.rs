@@ -165,6 +165,16 @@ impl Held {
         self.in_flight.lock().get(id).cloned()
     }
 
+    /// The client does not want a request any more; whether it is one that the hub works on.
+    pub(super) fn give_up(&self, id: &[u8]) -> bool {
+        self.own.lock().get(id).inspect(|cancel| cancel.cancel()).is_some()
+    }
+
+    /// It wants nothing any more: its session has ended.
+    pub(super) fn give_up_all(&self) {
+        self.own.lock().values().for_each(CancellationToken::cancel);
+    }
+
     /// Whether a client reads the GET stream.
     pub(super) fn is_listened_to(&self) -> bool {
         self.stream.lock().is_attached()

@@ -2,6 +2,7 @@
 
 mod composites;
 mod meta;
+mod replicas;
 mod scripted;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::health::{HealthPolicy, Status};
 use super::{Backend, Hub, HubConfig, Member, PartialFailure};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
 use crate::workflow::Workflows;
+use crate::workflow::log::MemoryLog;
 use scripted::{Mood, Scripted};
 
 const ME: PrincipalDigest = PrincipalDigest::ANONYMOUS;
@@ -38,6 +40,7 @@ fn config() -> HubConfig {
         workflows: Workflows::default(),
         meta: super::MetaTools::default(),
         resend: Arc::default(),
+        runs: Arc::new(MemoryLog::new(100)),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),

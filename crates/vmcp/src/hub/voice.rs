@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use mcp::sse;
+use mcp::{Revision, sse};
 use parking_lot::Mutex;
 use proxy::events::{Cursor, Entry, EventLog};
 use proxy::session::Session;
@@ -37,7 +37,7 @@ pub(super) struct Asides {
 }
 
 impl Asides {
-    fn push(&self, text: Bytes) {
+    pub(super) fn push(&self, text: Bytes) {
         let mut waiting = self.waiting.lock();
         if waiting.len() == ASIDES {
             waiting.pop_front();
@@ -62,6 +62,15 @@ pub(super) enum Numbering {
     Under(String),
 }
 
+/// Whether something was told.
+enum Told {
+    Yes,
+    /// Nobody reads a stream now.
+    No,
+    /// The stream is read, but not as fast.
+    Full(mpsc::Sender<Bytes>, Bytes),
+}
+
 /// A voice towards one client.
 #[derive(Debug)]
 pub(super) struct Voice {
@@ -78,6 +87,7 @@ struct State {
     said: EventLog,
     listener: Option<mpsc::Sender<Bytes>>,
     is_over: bool,
+    has_answered: bool,
 }
 
 impl Voice {
@@ -104,8 +114,12 @@ impl Voice {
         events
     }
 
-    /// An event without a message, which gives a client a cursor from the beginning.
+    /// An event without a message, which gives a client a cursor from the beginning. Clients of earlier revisions do not
+    /// expect it.
     pub(super) fn prime(&self) {
+        if self.session.backend.remembered.lock().version() < Some(Revision::V2025_11_25) {
+            return;
+        }
         let state = self.state.lock();
         if let (Some(listener), Some(id)) = (&state.listener, self.id(state.last)) {
             let mut event = BytesMut::new();
@@ -115,12 +129,29 @@ impl Voice {
         }
     }
 
-    /// Says something. A client that does not read is waited for, but not for long.
-    pub(super) async fn say(&self, text: &[u8]) {
+    /// Whether somebody reads the stream of the call.
+    pub(super) fn is_heard(&self) -> bool {
+        self.state.lock().listener.as_ref().is_some_and(|listener| !listener.is_closed())
+    }
+
+    /// Whether the last thing that was said is the answer.
+    pub(super) fn has_answered(&self) -> bool {
+        self.state.lock().has_answered
+    }
+
+    /// Says something. A client that does not read is waited for, but not for long. Whether there was a stream that is read.
+    pub(super) async fn say(&self, text: &[u8]) -> bool {
         let _speaking = self.speaking.lock().await;
-        let Some((listener, event)) = self.note(text) else { return };
-        if timeout(PATIENCE, listener.send(event)).await.is_err() {
-            self.state.lock().listener = None;
+        match self.note(text) {
+            Told::Yes => true,
+            Told::No => false,
+            Told::Full(listener, event) => {
+                let was_sent = matches!(timeout(PATIENCE, listener.send(event)).await, Ok(Ok(())));
+                if !was_sent {
+                    self.state.lock().listener = None;
+                }
+                was_sent
+            }
         }
     }
 
@@ -146,31 +177,32 @@ impl Voice {
         }
         let mut state = self.state.lock();
         state.is_over = true;
+        state.has_answered = text.is_some();
         state.listener = None;
     }
 
-    /// Which stream it goes to: with its listener that of the call; `None`: it is on its way.
-    fn note(&self, text: &[u8]) -> Option<(mpsc::Sender<Bytes>, Bytes)> {
+    /// Puts something on the stream that is read.
+    fn note(&self, text: &[u8]) -> Told {
         let mut state = self.state.lock();
         match state.listener.clone().filter(|listener| !listener.is_closed()) {
             Some(listener) => {
                 let event = self.numbered(&mut state, text);
                 match listener.try_send(event) {
-                    Ok(()) => None,
-                    Err(TrySendError::Full(event)) => Some((listener, event)),
+                    Ok(()) => Told::Yes,
+                    Err(TrySendError::Full(event)) => Told::Full(listener, event),
                     Err(TrySendError::Closed(_)) => {
                         state.listener = None;
-                        None
+                        Told::No
                     }
                 }
             }
             None if self.session.backend.is_listened_to() || self.numbering == Numbering::None => {
                 self.session.backend.asides.push(Bytes::copy_from_slice(text));
-                None
+                Told::Yes
             }
             None => {
                 self.numbered(&mut state, text);
-                None
+                Told::No
             }
         }
     }

@@ -88,7 +88,8 @@ impl Index {
     }
 
     /// The same with these meanings, by tool.
-    pub(super) fn with_meanings(&self, meanings: Vec<Option<Vector>>) -> Self {
+    #[must_use]
+    pub fn with_meanings(&self, meanings: Vec<Option<Vector>>) -> Self {
         Self { lexicon: Arc::clone(&self.lexicon), meanings: meanings.into() }
     }
 

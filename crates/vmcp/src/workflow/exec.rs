@@ -4,7 +4,8 @@
 //! [`Engine::resume`] goes on with one whose engine is gone, from its log alone: what is over is not done again. A call that
 //! was under way then has an outcome that nobody knows. It is made again, once, if the host says that this tool may be called
 //! twice; otherwise the step fails as [`FailureKind::Unknown`]. A question is simply asked again. Times of steps begin anew
-//! with a new engine, that of the run does not.
+//! with a new engine, that of the run does not. An engine that is to go away in order begins nothing more and waits for the
+//! calls that are under way ([`Engine::pause`]), so that no outcome is unknown.
 //!
 //! A step sees what the steps that it waits for gave, and nothing else, so what a run comes to does not depend on which of
 //! them was faster. There is one exception, which is what it is for: when a user's answer skips what remains, what has begun
@@ -43,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use answer::ToolAnswer;
 
 use super::arguments::with_defaults;
-use super::log::{Began, End, Event, Failure, IllegalEvent, Ledger, LogError, RunLog};
+use super::log::{Began, Caller, End, Event, Failure, IllegalEvent, Ledger, LogError, RunLog};
 use super::output::OutputError;
 use super::plan::Plan;
 use super::template::{Data, Options};
@@ -154,6 +155,9 @@ pub enum WorkflowError {
     /// Somebody did not want it any more.
     #[error("workflow cancelled")]
     Cancelled,
+    /// It was stopped, and another engine may go on.
+    #[error("workflow paused")]
+    Paused,
     /// The log does not do; what the run came to is in it, as far as it goes.
     #[error("the run cannot be recorded")]
     Log(#[source] LogError),
@@ -180,8 +184,12 @@ pub struct Engine<'a> {
     pub host: &'a dyn Host,
     /// Where it is written down.
     pub log: &'a dyn RunLog,
+    /// For whom, where that is written down.
+    pub caller: Option<Caller>,
     /// Ends it, calls under way included.
     pub cancel: CancellationToken,
+    /// Stops it where nothing is under way, for another engine to go on.
+    pub pause: CancellationToken,
     /// How.
     pub settings: Settings,
 }
@@ -196,7 +204,12 @@ impl Engine<'_> {
     /// Why there is no answer. Unless the log failed, the log has it too.
     pub async fn run(&self, id: &str, params: &Data, started: &str) -> Result<Data, WorkflowError> {
         let params = with_defaults(&self.plan.parameters, params);
-        let began = Began { workflow: Arc::clone(&self.plan.name), params, started: started.into() };
+        let began = Began {
+            workflow: Arc::clone(&self.plan.name),
+            params,
+            started: started.into(),
+            caller: self.caller.clone(),
+        };
         let event = Event::Began(began);
         let mut ledger = Ledger::default();
         ledger.apply(&event).map_err(WorkflowError::Illegal)?;
@@ -222,6 +235,11 @@ impl Engine<'_> {
         if let Some(step) = ledger.tasks().map(|task| &task.step).find(is_gone) {
             return Err(WorkflowError::Changed(Arc::clone(step)));
         }
+        let (event, position) = (Event::TakenOver, ledger.length());
+        let mut ledger = ledger;
+        ledger.apply(&event).map_err(WorkflowError::Illegal)?;
+        self.log.append(id, position, &event).await.map_err(WorkflowError::Log)?;
+        self.host.recorded(&event);
         self.go_on(id, ledger).await
     }
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 pub use memory::MemoryLog;
 
@@ -39,6 +40,8 @@ pub enum Event {
         /// What.
         event: TaskEvent,
     },
+    /// Another engine goes on with it from here. What the one before still had to write does not fit any more.
+    TakenOver,
     /// The run is over. Nothing comes after.
     Ended(End),
 }
@@ -53,6 +56,24 @@ pub struct Began {
     pub params: Data,
     /// When, as RFC 3339.
     pub started: Arc<str>,
+    /// For whom, where that is not only who waits for it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Caller>,
+}
+
+/// Whose call a run answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Caller {
+    /// The client's session.
+    pub session: Uuid,
+    /// The digest of whose session that is.
+    pub principal: [u8; 16],
+    /// The id of the request, as the client wrote it.
+    pub request: String,
+    /// What it wants progress reported under, as it wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
 }
 
 /// How a run ended.
@@ -235,6 +256,7 @@ pub struct Ledger {
     tasks: BTreeMap<Task, TaskState>,
     end: Option<End>,
     skips_rest: bool,
+    taken_over: u64,
     length: u64,
 }
 
@@ -260,6 +282,7 @@ impl Ledger {
             (Event::Began(began), None, None) => self.began = Some(began.clone()),
             (Event::Began(_), Some(_), None) => return Err(illegal("it began twice".to_owned())),
             (_, None, None) => return Err(illegal("it has not begun".to_owned())),
+            (Event::TakenOver, Some(_), None) => self.taken_over += 1,
             (Event::Ended(end), Some(_), None) => self.end = Some(end.clone()),
             (Event::Task { task, event }, Some(_), None) => {
                 let step = Task { iteration: None, ..task.clone() };
@@ -304,6 +327,12 @@ impl Ledger {
     #[must_use]
     pub fn skips_rest(&self) -> bool {
         self.skips_rest
+    }
+
+    /// How often another engine went on with it.
+    #[must_use]
+    pub fn taken_over(&self) -> u64 {
+        self.taken_over
     }
 
     /// How many events there were.

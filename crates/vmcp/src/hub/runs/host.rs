@@ -14,11 +14,10 @@ use tokio::sync::oneshot;
 use super::super::Hub;
 use super::super::calling::{CallFailure, Caller};
 use super::super::foreign::Foreign;
-use super::Run;
+use super::{Pending, Run};
 use crate::aggregate::Route;
 use crate::workflow::exec::{CallError, Doing, Host, Question, Reply, ToolAnswer};
 use crate::workflow::log::{Event, Task, TaskEvent};
-use crate::workflow::plan::Plan;
 use crate::workflow::template::Data;
 
 /// How long a hub that was just started is given to see its backends.
@@ -59,13 +58,20 @@ impl Drop for Asked<'_> {
 }
 
 impl HubHost {
-    pub(super) fn new(hub: &Arc<Hub>, run: &Arc<Run>, plan: &Plan, progress: Option<&[u8]>) -> Self {
+    /// `over` of `steps` are over already.
+    pub(super) fn new(
+        hub: &Arc<Hub>,
+        run: &Arc<Run>,
+        steps: usize,
+        progress: Option<&[u8]>,
+        over: usize,
+    ) -> Self {
         Self {
             hub: Arc::clone(hub),
             run: Arc::clone(run),
             progress: progress.map(Into::into),
-            steps: plan.steps.len(),
-            over: AtomicUsize::new(0),
+            steps,
+            over: AtomicUsize::new(over),
         }
     }
 
@@ -98,14 +104,23 @@ impl HubHost {
         if !can_be_asked(&run.on_behalf.session.backend.remembered.lock().initialize) {
             return Err("the client did not say that it can be asked (capability elicitation)".to_owned());
         }
+        if let Some(reply) = run.early.lock().remove(&question.step) {
+            return reply;
+        }
         let own = format!("{}.{}.{:08x}", run.id, question.step, fastrand::u32(..));
         let id = Foreign { backend: "", own: &own }.text();
         let params = json!({"message": question.message, "requestedSchema": question.schema});
         let text = json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params});
         let (tell, told) = oneshot::channel();
-        run.questions.lock().insert(question.step.clone(), tell);
+        let text = Bytes::from(text.to_string());
+        let pending = Pending { tell, text: text.clone(), was_told: false };
+        run.questions.lock().insert(question.step.clone(), pending);
         let mut asked = Asked { host: self, step: question.step, id, is_over: false };
-        run.voice.say(text.to_string().as_bytes()).await;
+        if run.voice.say(&text).await
+            && let Some(pending) = run.questions.lock().get_mut(&asked.step)
+        {
+            pending.was_told = true;
+        }
         let reply = told.await;
         asked.is_over = true;
         reply.unwrap_or_else(|_| Err("the question was asked again".to_owned()))
@@ -130,6 +145,10 @@ impl Host for HubHost {
     }
 
     fn recorded(&self, event: &Event) {
+        if let Event::Began(_) = event {
+            // From now on it is known everywhere.
+            self.run.voice.prime();
+        }
         let Event::Task { task: Task { step, iteration: None }, event } = event else { return };
         let state = match event {
             TaskEvent::Done(_) => "completed",

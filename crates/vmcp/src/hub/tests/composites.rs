@@ -4,7 +4,7 @@ use super::*;
 use crate::config::Config;
 
 /// Composite tools of these, each a name and its steps.
-fn workflows(composites: &[(&str, &str)]) -> Workflows {
+pub(super) fn workflows(composites: &[(&str, &str)]) -> Workflows {
     let composites: String = composites
         .iter()
         .map(|(name, steps)| format!("- name: {name}\n  description: d\n  steps:\n{steps}\n"))
@@ -25,7 +25,7 @@ async fn hub_with(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> A
 }
 
 /// A call of a composite tool, as its stream.
-async fn call(client: &Client, name: &str, params: Value) -> Body {
+pub(super) async fn call(client: &Client, name: &str, params: Value) -> Body {
     let mut all = json!({"name": name, "arguments": {}});
     all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
     let message = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": all});
@@ -33,7 +33,7 @@ async fn call(client: &Client, name: &str, params: Value) -> Body {
 }
 
 /// The result of a call whose stream says nothing else.
-async fn result_of(mut stream: Body) -> Value {
+pub(super) async fn result_of(mut stream: Body) -> Value {
     let (_, answer) = event(&mut stream).await;
     assert_eq!(answer["id"], 5, "{answer}");
     assert!(stream.frame().await.is_none(), "and nothing comes behind it");
@@ -111,7 +111,7 @@ async fn who_goes_has_not_cancelled_and_who_cancels_has() {
     assert!(stream.frame().await.is_none(), "and what was cancelled is not answered");
 }
 
-const ASKS: &str = "  - {id: sure, type: elicitation, message: 'Sure?', schema: {type: object, properties: {ok: {type: boolean}}}}\n  \
+pub(super) const ASKS: &str = "  - {id: sure, type: elicitation, message: 'Sure?', schema: {type: object, properties: {ok: {type: boolean}}}}\n  \
                     - {id: two, tool: a.shows, arguments: {v: '{{json .steps.sure.output}}'}}";
 
 #[tokio::test(start_paused = true)]

@@ -115,7 +115,8 @@ async fn a_script_calls_what_its_client_may_call() {
     let result = ran(&client, "execute_tool_script", json!({ "script": script })).await;
     let results = result["structuredContent"]["result"].as_array().unwrap();
     assert_eq!(results[0], json!("b:shows_notes:b-2"), "{result}");
-    assert_eq!(b.asked("tools/call")[0].1["params"]["arguments"], json!({"v": 1}));
+    let asked = b.asked("tools/call");
+    assert!(asked.iter().any(|(_, asked)| asked["params"]["arguments"] == json!({"v": 1})), "{asked:?}");
     assert_eq!(results[1], json!({"error": "a_secret_forecast: there is no such tool"}));
     assert!(results[2]["error"].as_str().unwrap().contains("it does not work"), "{result}");
     assert_eq!(results[3], json!({"error": "execute_tool_script: there is no such tool"}));

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) begins_after: Duration,
     /// Each page of tools has another one behind it.
     pub(super) endless: bool,
+    /// `again` and `once` come to no end until this does.
+    pub(super) holds_up: bool,
     /// All messages it got, with the session they came in.
     pub(super) got: Vec<(String, Value)>,
     pub(super) begun: usize,
@@ -195,6 +197,13 @@ impl Scripted {
                 let mut response = Response::new(Body::Full(Bytes::from_static(b"oh no")));
                 *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
                 response
+            }
+            "again" | "once" => {
+                // A level, looked at in time that does not pass.
+                while self.state.lock().holds_up {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                answer(value, &json!({"content": []}))
             }
             "fails" => {
                 let text = json!([{"type": "text", "text": "it does not work"}]);

@@ -7,7 +7,7 @@ use std::future::pending;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::log::{Event, Ledger, RunLog};
+use super::super::log::{Event, Ledger, LogError, RunLog};
 use super::{Host, WorkflowError};
 
 type Entry = (Event, oneshot::Sender<()>);
@@ -51,8 +51,11 @@ impl Writer<'_> {
             if let Err(error) = self.ledger.apply(&event) {
                 return WorkflowError::Illegal(error);
             }
-            if let Err(error) = self.log.append(self.run, position, &event).await {
-                return WorkflowError::Log(error);
+            match (self.log.append(self.run, position, &event).await, &event) {
+                (Ok(()), _) => {}
+                // What it came to is told, though nobody else will know.
+                (Err(LogError::Unavailable(_)), Event::Ended(_)) => {}
+                (Err(error), _) => return WorkflowError::Log(error),
             }
             self.host.recorded(&event);
             // Whoever said it may have been cancelled since.

@@ -1,9 +1,11 @@
 //! One run: starts steps, takes what they come to, and makes the answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::condition;
@@ -27,6 +29,8 @@ pub(super) struct Run<'a> {
     id: &'a str,
     began: Began,
     since: Instant,
+    /// Calls whose outcome nobody would know if this was dropped now.
+    calls: watch::Sender<BTreeSet<Task>>,
 }
 
 /// A step that is over.
@@ -45,7 +49,15 @@ impl<'a> Run<'a> {
         before: Ledger,
         recorder: Recorder,
     ) -> Self {
-        Self { engine, recorder, before, id, began, since: Instant::now() }
+        Self {
+            engine,
+            recorder,
+            before,
+            id,
+            began,
+            since: Instant::now(),
+            calls: watch::channel(BTreeSet::new()).0,
+        }
     }
 
     pub(super) async fn finish(self) -> Result<Data, WorkflowError> {
@@ -55,6 +67,7 @@ impl<'a> Run<'a> {
             biased;
             () = self.engine.cancel.cancelled() => Err(WorkflowError::Cancelled),
             () = sleep_until(deadline) => Err(WorkflowError::TimedOut),
+            () = self.is_quiet() => return Err(WorkflowError::Paused),
             driven = Box::pin(self.drive()) => driven,
         };
         let result = driven.and_then(|steps| self.answer(&steps));
@@ -66,6 +79,23 @@ impl<'a> Run<'a> {
         };
         self.recorder.record(Event::Ended(end)).await;
         result
+    }
+
+    /// Comes back when it is to pause and no call is under way.
+    async fn is_quiet(&self) {
+        self.engine.pause.cancelled().await;
+        // The sender is here.
+        let _ = self.calls.subscribe().wait_for(BTreeSet::is_empty).await;
+    }
+
+    /// Something is about to be sent; never, when it is to pause. What may be done again is not waited for then.
+    pub(super) async fn begin(&self, task: &Task, may_resend: bool) {
+        if self.engine.pause.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        if !may_resend {
+            self.calls.send_if_modified(|calls| calls.insert(task.clone()));
+        }
     }
 
     /// Runs all steps. What they gave is by their places.
@@ -172,7 +202,11 @@ impl<'a> Run<'a> {
     }
 
     pub(super) async fn record(&self, task: Task, event: TaskEvent) {
-        self.recorder.record(Event::Task { task, event }).await;
+        let is_answered = event != TaskEvent::Sent;
+        self.recorder.record(Event::Task { task: task.clone(), event }).await;
+        if is_answered {
+            self.calls.send_if_modified(|calls| calls.remove(&task));
+        }
     }
 
     /// What the run answers.

@@ -90,6 +90,7 @@ impl Run<'_> {
         let OnError { action, retries, delay } = trying.on_error;
         let mut attempts = trying.attempts;
         loop {
+            self.begin(trying.task, trying.may_resend).await;
             self.record(trying.task.clone(), TaskEvent::Sent).await;
             attempts += 1;
             let failure = match once().await {

@@ -132,8 +132,15 @@ impl Ran {
 async fn run_in(world: World, steps: &str, more: &str, params: &str, cancel_after: Option<Duration>) -> Ran {
     let plan = plan(steps, more).unwrap();
     let (log, cancel) = (MemoryLog::new(1), CancellationToken::new());
-    let engine =
-        Engine { plan: &plan, host: &world, log: &log, cancel: cancel.clone(), settings: Settings::new(7) };
+    let engine = Engine {
+        plan: &plan,
+        host: &world,
+        log: &log,
+        caller: None,
+        cancel: cancel.clone(),
+        pause: CancellationToken::new(),
+        settings: Settings::new(7),
+    };
     let (params, begun) = (serde_json::from_str(params).unwrap(), Instant::now());
     let running = engine.run("r", &params, "2024-01-01T12:00:00Z");
     let result = match cancel_after {
@@ -295,7 +302,15 @@ fn a_run_can_be_spawned() {
     fn is_send<T: Send>(_: T) {}
     let plan = plan("  - {id: a, tool: ok}", "").unwrap();
     let (log, host, cancel) = (MemoryLog::new(1), World::default(), CancellationToken::new());
-    let engine = Engine { plan: &plan, host: &host, log: &log, cancel, settings: Settings::new(0) };
+    let engine = Engine {
+        plan: &plan,
+        host: &host,
+        log: &log,
+        caller: None,
+        cancel,
+        pause: CancellationToken::new(),
+        settings: Settings::new(0),
+    };
     is_send(engine.run("r", &Data::Null, "t"));
     is_send(engine.resume("r"));
 }
@@ -463,7 +478,15 @@ async fn resumed(plan: &Plan, events: &[Event], world: &World) -> (Result<Data, 
         log.append("r", position as u64, event).await.unwrap();
     }
     let cancel = CancellationToken::new();
-    let engine = Engine { plan, host: world, log: &log, cancel, settings: Settings::new(1) };
+    let engine = Engine {
+        plan,
+        host: world,
+        log: &log,
+        caller: None,
+        cancel,
+        pause: CancellationToken::new(),
+        settings: Settings::new(1),
+    };
     let result = engine.resume("r").await;
     let events = log.read("r").await.unwrap();
     Ledger::replay(&events).unwrap();
@@ -541,7 +564,7 @@ async fn what_is_over_is_not_done_again_and_what_is_unknown_only_where_it_may_be
     ] {
         let plan = plan(&steps, "").unwrap();
         let (params, started) = (Data::map::<&str, Data>([]), "2024-01-01T12:00:00Z".into());
-        let mut events = vec![Event::Began(Began { workflow: "c".into(), params, started })];
+        let mut events = vec![Event::Began(Began { workflow: "c".into(), params, started, caller: None })];
         events.extend(tail);
         let world = World::default();
         let (result, after) = resumed(&plan, &events, &world).await;
@@ -563,7 +586,9 @@ async fn only_one_goes_on_with_a_run() {
         plan: &plan,
         host: &world,
         log: &log,
+        caller: None,
         cancel: CancellationToken::new(),
+        pause: CancellationToken::new(),
         settings: Settings::new(1),
     };
     assert_eq!(engine().resume("r").await, Err(WorkflowError::UnknownRun("r".to_owned())));

@@ -57,7 +57,12 @@ fn events_follow_one_another_as_they_may() {
 }
 
 fn began() -> Event {
-    Event::Began(Began { workflow: "w".into(), params: Data::Null, started: "2024-01-01T12:00:00Z".into() })
+    Event::Began(Began {
+        workflow: "w".into(),
+        params: Data::Null,
+        started: "2024-01-01T12:00:00Z".into(),
+        caller: None,
+    })
 }
 
 fn of(step: &str, iteration: Option<usize>, letter: char) -> Event {

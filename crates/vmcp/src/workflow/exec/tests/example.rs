@@ -83,7 +83,15 @@ async fn the_example_runs() {
         assert_eq!(host.view.composite("weekly_review"), Some("weekly_review"), "{:?}", host.view.problems());
         let log = MemoryLog::new(1);
         let cancel = CancellationToken::new();
-        let engine = Engine { plan: &plan, host: &host, log: &log, cancel, settings: Settings::new(3) };
+        let engine = Engine {
+            plan: &plan,
+            host: &host,
+            log: &log,
+            caller: None,
+            cancel,
+            pause: CancellationToken::new(),
+            settings: Settings::new(3),
+        };
         let answer = engine.run("run-1", &Data::map([("label", "bug")]), "t").await.unwrap();
         let expect = format!(r#"{{"report":"{report}","run":{{"id":"run-1"}},"scanned":3}}"#);
         assert_eq!(serde_json::to_string(&answer).unwrap(), expect);

@@ -128,7 +128,15 @@ fn drawn(seed: u64, tool: &str) -> Plan {
 fn engine<'a>(plan: &'a Plan, host: &'a Chance, log: &'a MemoryLog, seed: u64) -> Engine<'a> {
     let parallel = fastrand::Rng::with_seed(seed).usize(1..=10);
     let settings = Settings { parallel, ..Settings::new(seed) };
-    Engine { plan, host, log, cancel: CancellationToken::new(), settings }
+    Engine {
+        plan,
+        host,
+        log,
+        caller: None,
+        cancel: CancellationToken::new(),
+        pause: CancellationToken::new(),
+        settings,
+    }
 }
 
 fn params() -> Data {
