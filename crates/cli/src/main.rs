@@ -24,6 +24,10 @@ fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
     workload::container::dispatch();
     workload::sandbox::dispatch(Some(workload::process::netns::prepare));
+    #[cfg(feature = "starlark")]
+    if let Some(ended) = manager::vmcp::dispatch() {
+        return ended;
+    }
     let args = match Args::of_this_process() {
         Ok(args) => args,
         Err(ended) => return ended,

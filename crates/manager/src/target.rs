@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use model::WorkloadName;
 use proxy::bridge::Mode;
-use vmcp::hub::Shape;
 use vmcp::hub::health::HealthPolicy;
+use vmcp::hub::{MetaTools, Shape};
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
@@ -48,6 +48,8 @@ pub struct Virtual {
     pub group: Option<Group>,
     /// What clients are shown of what they have.
     pub shape: Shape,
+    /// Tools over all of these.
+    pub meta: MetaTools,
     pub health: HealthPolicy,
     pub probe_every: Duration,
     pub probe_within: Duration,

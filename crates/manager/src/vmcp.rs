@@ -3,12 +3,16 @@
 //! What the file asks for and cannot be had yet is refused by name.
 
 mod draft;
+mod embedding;
 mod file;
 mod group;
+#[cfg(feature = "starlark")]
+mod scripting;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -18,7 +22,9 @@ use vmcp::config::{
     Strategy, StrategyKind, Timeouts, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
-use vmcp::hub::{self, Shape};
+use vmcp::hub::{self, MetaTools, Shape};
+use vmcp::optimizer::{Embed, Optimizer, Policy};
+use vmcp::script::Scripts;
 use vmcp::workflow::Workflows;
 use vmcp::workflow::catalog::PlanProblems;
 
@@ -29,8 +35,11 @@ use crate::sessions::StoreSource;
 use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
 
 pub use draft::draft;
+pub use embedding::EmbeddingError;
 pub use file::VmcpFile;
 pub use group::{Group, check_group};
+#[cfg(feature = "starlark")]
+pub use scripting::dispatch;
 
 /// The password of the Redis that sessions are kept in.
 const REDIS_PASSWORD: &str = "THV_SESSION_REDIS_PASSWORD";
@@ -42,6 +51,8 @@ pub struct Beside {
     pub port: u16,
     /// A session unused for this long ends.
     pub session_ttl: Option<Duration>,
+    /// Two tools that find and call tools in place of all, whatever the file says.
+    pub optimizes: bool,
     /// Keys that seal session ids, the same on every replica; none: those of skep's own.
     pub session_key_file: Option<PathBuf>,
     /// What backends say of their tools decides whether one may be called twice.
@@ -75,6 +86,10 @@ pub enum VmcpError {
     Store(#[from] store::records::OpenError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error(transparent)]
+    Embedding(#[from] EmbeddingError),
+    #[error("codeMode: {0}")]
+    Scripts(String),
 }
 
 /// Checks a file, and says what is wrong with it.
@@ -99,7 +114,8 @@ pub fn settings(file: VmcpFile, beside: &Beside) -> Result<ServeSettings, VmcpEr
     let VmcpFile { environment, around, .. } = file.clone();
     let config = read(&file.text, &environment)?;
     let name = WorkloadName::new(&config.name)?;
-    let target = Virtual { file: Some(file), ..target(&config, &around)? };
+    let meta = meta(&config, beside, &environment, &around)?;
+    let target = Virtual { file: Some(file), meta, ..target(&config, &around)? };
     let mut settings = serving(name, target, beside, &around)?;
     match &config.session_storage {
         None => {}
@@ -133,6 +149,7 @@ fn target(config: &Config, around: &Surroundings) -> Result<Virtual, VmcpError> 
         members,
         group: group.transpose()?,
         shape,
+        meta: MetaTools::default(),
         health: health(operational),
         probe_every: operational.failures.check_interval,
         probe_within: operational.failures.check_timeout,
@@ -160,6 +177,10 @@ pub fn settings_of_group(
         members: Vec::new(),
         group: Some(group(name, calling, around)?),
         shape: Shape::default(),
+        meta: MetaTools {
+            optimizer: beside.optimizes.then(|| Arc::new(Optimizer::new(BY_WORDS, None))),
+            scripts: None,
+        },
         health: health(&usual),
         probe_every: usual.failures.check_interval,
         probe_within: usual.failures.check_timeout,
@@ -167,6 +188,54 @@ pub fn settings_of_group(
         file: None,
     };
     serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
+}
+
+/// How tools are found where nothing is said of it.
+const BY_WORDS: Policy = Policy { most: 8, semantic_ratio: 0.5, distance: 1.0 };
+
+/// The tools over tools that a file asks for.
+fn meta(
+    config: &Config,
+    beside: &Beside,
+    environment: &dyn Fn(&str) -> Option<String>,
+    around: &Surroundings,
+) -> Result<MetaTools, VmcpError> {
+    let optimizer = match &config.optimizer {
+        None => beside.optimizes.then(|| Optimizer::new(BY_WORDS, None)),
+        Some(said) => {
+            let policy = Policy {
+                most: said.max_tools,
+                semantic_ratio: said.semantic_ratio,
+                distance: said.distance_threshold,
+            };
+            let service = said.embedding.as_ref().map(|said| embedding::Service::new(said, environment));
+            let service = service.transpose()?.map(|service| Arc::new(service) as Arc<dyn Embed>);
+            Some(Optimizer::new(policy, service))
+        }
+    };
+    Ok(MetaTools { optimizer: optimizer.map(Arc::new), scripts: scripts(config, around)? })
+}
+
+#[cfg(feature = "starlark")]
+fn scripts(config: &Config, around: &Surroundings) -> Result<Option<Arc<Scripts>>, VmcpError> {
+    let said = &config.code_mode;
+    if !said.is_enabled {
+        return Ok(None);
+    }
+    let settings = vmcp::script::Settings {
+        steps: said.step_limit as u64,
+        parallel: said.max_parallel,
+        call_within: said.call_timeout,
+    };
+    let evaluators = scripting::Processes::new(&around.skep);
+    let evaluators = evaluators.map_err(|error| VmcpError::Scripts(error.to_string()))?;
+    Ok(Some(Arc::new(Scripts::new(settings, Arc::new(evaluators)))))
+}
+
+/// What asks for them was refused when it was read.
+#[cfg(not(feature = "starlark"))]
+fn scripts(_config: &Config, _around: &Surroundings) -> Result<Option<Arc<Scripts>>, VmcpError> {
+    Ok(None)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -285,8 +354,7 @@ fn not_yet(config: &Config) -> Vec<String> {
         ("operational.logLevel", operational.is_debug),
         ("telemetry", config.telemetry.is_some()),
         ("audit", config.audit.as_ref().is_some_and(|audit| audit.is_enabled)),
-        ("optimizer", config.optimizer.is_some()),
-        ("codeMode", config.code_mode.is_enabled),
+        ("codeMode", config.code_mode.is_enabled && !cfg!(feature = "starlark")),
         ("rateLimiting", config.rate_limits.is_some()),
     ];
     asked.into_iter().filter(|(_, is_asked)| *is_asked).map(|(name, _)| name.to_owned()).collect()
@@ -411,7 +479,7 @@ aggregation:
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {
         for (said, name) in [
-            ("codeMode: {enabled: true}", "codeMode"),
+            ("telemetry: {metricsEnabled: true}", "telemetry"),
             ("operational: {logLevel: debug}", "operational.logLevel"),
         ] {
             let error = check(&format!("{FILE}{said}\n"), &environment).unwrap_err().to_string();

@@ -227,6 +227,12 @@ impl Message {
         self.spans.arguments.of(&self.text)
     }
 
+    /// Where [`Message::arguments`] stand.
+    #[must_use]
+    pub fn arguments_span(&self) -> Span {
+        self.spans.arguments
+    }
+
     /// `params` as JSON text.
     #[must_use]
     pub fn params(&self) -> Option<&[u8]> {

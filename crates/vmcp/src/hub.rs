@@ -22,6 +22,7 @@ pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod meta;
 mod modern;
 mod object;
 mod open_questions;
@@ -38,7 +39,7 @@ mod streamable;
 mod tests;
 mod voice;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -68,9 +69,10 @@ use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
 
+pub use meta::MetaTools;
 pub use runs::{Counts as RunCounts, RunView, TaskLine};
 
-use crate::aggregate::{Kind as Listed, Listing, Offer, View};
+use crate::aggregate::{Kind as Listed, Listing, Offer, Problem, View};
 use crate::config::Aggregation;
 use crate::workflow::Workflows;
 use crate::workflow::runs::RunStore;
@@ -126,6 +128,8 @@ pub struct HubConfig {
     pub path: String,
     /// What clients are shown at first.
     pub shape: Shape,
+    /// Tools over all of these.
+    pub meta: MetaTools,
     /// What may be done again although it may have been done.
     pub resend: Arc<ResendPolicy>,
     pub keys: Arc<KeyRing>,
@@ -479,10 +483,14 @@ impl Hub {
         let _changing = self.changing.lock();
         let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
         let shape = self.shape.load();
-        let view = View::new(&offers, &shape.aggregation, shape.workflows.composites());
+        let mut view = View::new(&offers, &shape.aggregation, shape.workflows.composites());
+        self.config.meta.add_to(&mut view);
         let before = self.view.load_full();
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
-        let tools = differs(Listed::Tools);
+        let mut tools = differs(Listed::Tools);
+        if tools > 0 && !self.config.meta.show(&view) {
+            tools = 0;
+        }
         let prompts = differs(Listed::Prompts);
         let resources = differs(Listed::Resources).max(differs(Listed::Templates));
         tell_problems(&view, &before);
@@ -497,16 +505,30 @@ impl Hub {
     }
 }
 
-/// Says what is wrong now and was not before.
+/// Says what is wrong now and was not before: a line for all of one kind of one backend.
 fn tell_problems(view: &View, before: &View) {
     if view.problems() == before.problems() {
         return;
     }
     let known: HashSet<String> = before.problems().iter().map(ToString::to_string).collect();
-    let new = view.problems().iter().map(ToString::to_string).filter(|problem| !known.contains(problem));
-    for problem in new.take(MAX_TOLD) {
-        tracing::warn!(problem, "not everything is as its backend lists it");
+    let new = view.problems().iter().filter(|problem| !known.contains(&problem.to_string()));
+    for (problem, count) in by_topic(new).into_iter().take(MAX_TOLD) {
+        let others = count - 1;
+        tracing::warn!(%problem, others.alike = others, "not everything is as its backend lists it");
     }
+}
+
+/// The first problem of each topic, and how many there are.
+fn by_topic<'p>(problems: impl Iterator<Item = &'p Problem>) -> Vec<(&'p Problem, usize)> {
+    let (mut topics, mut places) = (Vec::<(&Problem, usize)>::new(), HashMap::new());
+    for problem in problems {
+        let place = *places.entry(problem.topic()).or_insert_with(|| {
+            topics.push((problem, 0));
+            topics.len() - 1
+        });
+        topics[place].1 += 1;
+    }
+    topics
 }
 
 /// Never, where there are no other replicas or they are not heard any more.

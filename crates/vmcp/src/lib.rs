@@ -10,4 +10,6 @@
 pub mod aggregate;
 pub mod config;
 pub mod hub;
+pub mod optimizer;
+pub mod script;
 pub mod workflow;

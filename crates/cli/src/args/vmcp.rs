@@ -66,6 +66,12 @@ pub(crate) struct VmcpServeArgs {
     /// Without a file: the servers of this group, as they come and go
     #[arg(long, value_name = "NAME")]
     pub(crate) group: Option<String>,
+    /// Show two tools, `find_tool` and `call_tool`, in place of all (with a file: as `optimizer` in it)
+    #[arg(long)]
+    pub(crate) optimizer: bool,
+    /// ToolHive's: start a container that knows what words mean. Name one that runs, in the file
+    #[arg(long, hide = true)]
+    pub(crate) optimizer_embedding: bool,
     /// Listen on this address
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,

@@ -36,6 +36,11 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
 
 fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
     let session_ttl = Some(args.session_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(SESSION_TTL));
+    if args.optimizer_embedding {
+        bail!(
+            "--optimizer-embedding: no container is started for it; run a text-embeddings-inference server yourself and name it in the file: `optimizer: {{embeddingService: http://127.0.0.1:8081}}`. --optimizer finds tools by words"
+        );
+    }
     let beside = Beside {
         host: args.host.clone(),
         port: args.port,
@@ -43,6 +48,7 @@ fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
         session_key_file: args.session_key_file.clone(),
         trusts_annotations: args.trust_annotations,
         resend_tools: args.resend_tool.clone(),
+        optimizes: args.optimizer,
     };
     let around = surroundings::in_the_foreground()?;
     let settings = match (&args.config, &args.group) {

@@ -20,6 +20,7 @@ mod home;
 mod isolation;
 mod kills;
 mod lifecycle;
+mod meta_tools;
 mod migrate;
 mod packages;
 mod places;

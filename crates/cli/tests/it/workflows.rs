@@ -11,7 +11,7 @@ use crate::sdk::Peers;
 use crate::vmcp::{all_there, kill};
 
 /// A file with these backends and composite tools.
-fn file(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
+pub(crate) fn file(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
     let backends: String = backends
         .iter()
         .map(|(name, url)| format!("  - {{name: {name}, url: '{url}', transport: streamable-http}}\n"))
@@ -32,7 +32,7 @@ fn vmcp(folder: &Path, args: &[&str]) -> std::process::Command {
     vmcp
 }
 
-fn serve(folder: &Path, file: &str, args: &[&str]) -> (Program, String) {
+pub(crate) fn serve(folder: &Path, file: &str, args: &[&str]) -> (Program, String) {
     let all = [&["serve", "--config", file, "--port", "0", "--format", "json"], args].concat();
     let mut program = Program::start(vmcp(folder, &all)).unwrap();
     let url = program.url().unwrap_or_else(|error| panic!("{error:#}"));

@@ -226,6 +226,7 @@ impl Making<'_> {
             name: self.settings.name.to_string(),
             path: self.paths.mcp.clone(),
             shape: target.shape.clone(),
+            meta: target.meta.clone(),
             resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
@@ -237,6 +238,9 @@ impl Making<'_> {
             probe_every: target.probe_every,
             probe_within: target.probe_within,
         };
+        if let Some(optimizer) = target.meta.optimizer.clone() {
+            self.tasks.spawn("meanings", optimizer.follow(self.tasks.stop_token()));
+        }
         let hub = Hub::new(config, self.tasks.clone());
         hub.set_backends(members.backends());
         if let Some(group) = target.group.clone() {

@@ -1,6 +1,7 @@
 //! What was found to be wrong while a view was made. Nothing of it keeps the rest from being served.
 
 use std::fmt;
+use std::mem::{self, Discriminant};
 use std::sync::Arc;
 
 use super::{ItemProblem, Kind};
@@ -90,6 +91,8 @@ pub enum Problem {
         /// The tool.
         with: Claimant,
     },
+    /// A tool is called like one of skep's own; it is left out.
+    Taken(Arc<str>),
     /// A composite tool calls what is not there; it is left out.
     CompositeReference {
         /// The composite tool.
@@ -104,6 +107,30 @@ pub enum Problem {
         /// What it says.
         hint: &'static str,
     },
+}
+
+impl Problem {
+    /// What it is about: problems of the same topic are of one kind and one backend.
+    pub(crate) fn topic(&self) -> (Discriminant<Self>, Option<Kind>, &str) {
+        let (kind, backend): (Option<Kind>, &str) = match self {
+            Self::Item { backend, kind, .. } => (Some(*kind), backend),
+            Self::MoreItems { backend, .. } | Self::UnusedFilter { backend, .. } => (None, backend),
+            Self::SameBackend(backend) => (None, backend),
+            Self::Respelled { kind, of, .. } => (Some(*kind), &of.backend),
+            Self::Conflict { kind, losers, .. } => (Some(*kind), first(losers)),
+            Self::Unresolved { kind, claimants, .. } => (Some(*kind), first(claimants)),
+            Self::UnusedOverride(of) | Self::Template(of) => (None, &of.backend),
+            Self::CompositeConflict { composite, .. }
+            | Self::CompositeReference { composite, .. }
+            | Self::CompositeHint { composite, .. } => (None, composite),
+            Self::Taken(name) => (None, name),
+        };
+        (mem::discriminant(self), kind, backend)
+    }
+}
+
+fn first(claimants: &[Claimant]) -> &str {
+    claimants.first().map_or("", |claimant| &claimant.backend)
 }
 
 impl fmt::Display for Problem {
@@ -132,6 +159,9 @@ impl fmt::Display for Problem {
             Self::Template(template) => write!(f, "{template} is no template of URIs"),
             Self::CompositeConflict { composite, with } => {
                 write!(f, "composite tool {composite:?} left out: its name is that of {with}")
+            }
+            Self::Taken(name) => {
+                write!(f, "tool {name:?} left out: its name is that of a tool of skep's own")
             }
             Self::CompositeReference { composite, tool } => {
                 write!(f, "composite tool {composite:?} left out: it calls {tool:?}, which is not there")

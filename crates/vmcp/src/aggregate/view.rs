@@ -89,6 +89,15 @@ impl Shown {
         Self { key: format!("0{name}"), json }
     }
 
+    /// A line that comes last.
+    fn own(name: &str, json: Bytes) -> Self {
+        Self { key: format!("2{name}"), json }
+    }
+
+    fn name(&self) -> &str {
+        &self.key[1..]
+    }
+
     /// A line that comes after those of all backends.
     pub(super) fn composite(name: &str, json: Bytes) -> Self {
         Self { key: format!("1{name}"), json }
@@ -252,6 +261,24 @@ impl View {
     /// The lines of a list, in its order.
     pub fn lines(&self, kind: Kind) -> impl Iterator<Item = &Bytes> {
         self.lists[kind as usize].iter().map(|shown| &shown.json)
+    }
+
+    /// Adds a tool that is neither a backend's nor a composite one. Who would have its name is not shown.
+    pub(crate) fn add_own(&mut self, name: &str, json: Bytes) {
+        let list = &mut self.lists[Kind::Tools as usize];
+        list.retain(|shown| {
+            let is_taken = shown.name() == name;
+            if is_taken {
+                self.problems.push(Problem::Taken(name.into()));
+            }
+            !is_taken
+        });
+        list.push(Shown::own(name, json));
+    }
+
+    /// The names that clients call composite tools by.
+    pub(crate) fn composites(&self) -> impl Iterator<Item = &str> {
+        self.composites.keys().map(|name| &**name)
     }
 
     /// Whether the same things of this kind are shown, spelt the same way.

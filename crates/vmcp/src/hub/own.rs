@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
+use super::meta::MetaTool;
 use super::session::Held;
 use super::voice::Voice;
 
@@ -26,6 +27,8 @@ use super::voice::Voice;
 pub(super) enum OwnTool {
     /// A composite tool, by its name in the configuration.
     Composite(String),
+    /// One over all tools.
+    Meta(MetaTool),
 }
 
 /// What came of it.
@@ -86,8 +89,12 @@ impl Hub {
         if message.method() != Method::ToolsCall {
             return None;
         }
+        let name = message.target()?;
+        if let Some(tool) = self.config.meta.named(&name) {
+            return Some(OwnTool::Meta(tool));
+        }
         let view = self.view.load();
-        view.composite(&message.target()?).map(|name| OwnTool::Composite(name.to_owned()))
+        view.composite(&name).map(|name| OwnTool::Composite(name.to_owned()))
     }
 
     pub(super) async fn answer_own(
@@ -101,6 +108,7 @@ impl Hub {
         let call = OwnCall { on_behalf, message: message.clone(), accepts };
         match tool {
             OwnTool::Composite(name) => self.call_composite(&name, call).await,
+            OwnTool::Meta(tool) => self.call_meta(tool, call).await,
         }
     }
 

@@ -34,7 +34,7 @@ use crate::aggregate::Kind as Listed;
 /// For backends to take note of something, before the client is told that they have.
 const NOTED_WITHIN: Duration = Duration::from_secs(1);
 /// A hub that was just started has not seen everything yet. So long after its start it shows what it has.
-const LISTS_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const LISTS_WITHIN: Duration = Duration::from_secs(2);
 /// And so long after it, what nobody has is unknown.
 pub(super) const KNOWS_WITHIN: Duration = Duration::from_secs(10);
 /// Of an error that is no message.
@@ -71,6 +71,11 @@ impl Hub {
         message: &Message,
         accepts: Accepts,
     ) -> Answered {
+        let called = match self.through_call_tool(message).await {
+            Ok(called) => called,
+            Err(text) => return Ok(at_once(accepts, result(message.id().unwrap_or_default(), &text))),
+        };
+        let message = called.as_ref().unwrap_or(message);
         let method = message.method();
         let own = |text: &[u8]| Ok(at_once(accepts, result(message.id().unwrap_or_default(), text)));
         let passing = match method {
@@ -143,7 +148,10 @@ impl Hub {
                 return Err(("bad_request", ErrorReply::new(ErrorCode::InvalidParams, "invalid cursor")));
             }
         };
-        Ok(view.page(kind, cursor.as_deref()))
+        Ok(match self.config.meta.list().filter(|_| kind == Listed::Tools) {
+            Some(list) => list,
+            None => view.page(kind, cursor.as_deref()),
+        })
     }
 
     /// Has a backend answer. A session that it has lost is begun anew once: the request was not carried out.

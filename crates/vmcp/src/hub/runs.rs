@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use super::Hub;
 use super::ask::result;
-use super::own::{OnBehalf, OwnCall};
+use super::own::{Came, OnBehalf, OwnCall};
 use super::session::Held;
 use super::voice::{Numbering, Voice};
 use crate::aggregate::{Hints, Route};
@@ -227,6 +227,38 @@ impl Hub {
         let (hub, voice) = (Arc::clone(self), Arc::clone(&run.voice));
         let how = How::Begins { params, progress: message.progress_token().map(Into::into) };
         self.perform(accepts, voice, async move { hub.go(run, &plan, how).await }).await
+    }
+
+    /// Runs a composite tool for a script, and gives its result. Dropping this cancels the run; it ends with the process, as
+    /// the script does.
+    pub(super) async fn run_composite(
+        self: &Arc<Self>,
+        name: &str,
+        arguments: &[u8],
+        session: &Arc<Session<Held>>,
+    ) -> Result<Bytes, String> {
+        let plan = self.shape.load().workflows.plan(name).ok_or("there is no such tool")?;
+        let id = Uuid::new_v4();
+        let given = String::from_utf8_lossy(arguments);
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":"skep-{id}","method":"tools/call","params":{{"name":"","arguments":{given}}}}}"#
+        );
+        let message = Message::parse(text.into()).map_err(|problem| problem.to_string())?;
+        let params = self.arguments(&message, &plan)?;
+        let on_behalf = self.on_behalf(session, message.id().unwrap_or_default());
+        let _cancels = on_behalf.cancel.clone().drop_guard();
+        let run = self.run_here(id, Place::Local, on_behalf, 0);
+        self.runs.counts.began.fetch_add(1, Ordering::Relaxed);
+        let (tell, told) = oneshot::channel();
+        let hub = Arc::clone(self);
+        self.tasks.spawn("a composite tool of a script", async move {
+            let how = How::Begins { params, progress: None };
+            // A script that has ended does not want to know.
+            let _ = tell.send(hub.go(run, &plan, how).await);
+        });
+        let Ok(Came::Answer(answer)) = told.await else { return Err("it was cancelled".to_owned()) };
+        let answer = Message::parse(answer).map_err(|problem| problem.to_string())?;
+        Ok(Bytes::copy_from_slice(answer.result().unwrap_or_default()))
     }
 
     /// What the call is given, as far as it fits what is written.

@@ -1,6 +1,7 @@
 //! The hub between a client and scripted backends, in paused time.
 
 mod composites;
+mod meta;
 mod modern;
 mod replicas;
 mod scripted;
@@ -38,6 +39,7 @@ fn config() -> HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
         shape: Shape::default(),
+        meta: super::MetaTools::default(),
         resend: Arc::default(),
         runs: Arc::new(MemoryLog::new(100)),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),

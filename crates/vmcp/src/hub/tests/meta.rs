@@ -1,0 +1,189 @@
+//! The optimizer and scripts over two backends.
+
+use super::super::Shape;
+use super::*;
+use crate::config::Override;
+use crate::hub::MetaTools;
+use crate::optimizer::{Optimizer, Policy};
+use crate::script::{Evaluators, Scripts, Settings};
+
+fn optimizer() -> Option<Arc<Optimizer>> {
+    Some(Arc::new(Optimizer::new(Policy { most: 8, semantic_ratio: 0.5, distance: 1.0 }, None)))
+}
+
+fn scripts() -> Option<Arc<Scripts>> {
+    let settings = Settings { steps: 100, parallel: 4, call_within: Duration::from_secs(30) };
+    let evaluators: Arc<dyn Evaluators> = Arc::new(crate::script::fake::Fake::default());
+    Some(Arc::new(Scripts::new(settings, evaluators)))
+}
+
+fn tools_of(workload: &str, filter: &[&str], overrides: &[(&str, Override)]) -> WorkloadTools {
+    WorkloadTools {
+        workload: workload.to_owned(),
+        config_reference: None,
+        filter: filter.iter().map(|name| (*name).to_owned()).collect(),
+        overrides: overrides.iter().map(|(name, change)| ((*name).to_owned(), change.clone())).collect(),
+        excludes_all: false,
+    }
+}
+
+/// Of `a` clients see `shows_forecast` only.
+fn filtered() -> Aggregation {
+    let tools = tools_of("a", &["shows_forecast"], &[]);
+    Aggregation { tools: vec![tools], ..Aggregation::default() }
+}
+
+async fn hub_with(meta: MetaTools, backends: &[&Arc<Scripted>]) -> Arc<Hub> {
+    let hub = hub_of(
+        HubConfig { meta, shape: Shape { aggregation: filtered(), ..Shape::default() }, ..config() },
+        backends,
+    );
+    sleep(Duration::from_secs(15)).await;
+    hub
+}
+
+fn two() -> (Arc<Scripted>, Arc<Scripted>) {
+    (
+        Scripted::new("a", &["shows_forecast", "secret_forecast"]),
+        Scripted::new("b", &["shows_notes", "fails"]),
+    )
+}
+
+/// The result of a call.
+async fn called(client: &Client, name: &str, arguments: Value) -> Value {
+    client.ask("tools/call", json!({"name": name, "arguments": arguments})).await["result"].clone()
+}
+
+async fn found(client: &Client, description: &str) -> Vec<String> {
+    let result = called(client, "find_tool", json!({"tool_description": description})).await;
+    let text: Value = serde_json::from_str(result["content"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(text, result["structuredContent"], "said in both ways");
+    let tools = text["tools"].as_array().unwrap();
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_tools_stand_for_all_and_what_is_hidden_is_not_there() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: optimizer(), scripts: None }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(client.tools().await, ["find_tool", "call_tool"]);
+    assert_eq!(found(&client, "the forecast").await, ["a_shows_forecast"]);
+    assert_eq!(found(&client, "a_secret_forecast").await, ["a_shows_forecast"]);
+    let call = json!({"tool_name": "b_shows_notes", "parameters": {"v": 7}});
+    let text = "b:shows_notes:b-2";
+    assert_eq!(called(&client, "call_tool", call).await["content"][0]["text"], text);
+    let nested = json!({"parameters": {"tool_name": "b_shows_notes", "v": 8}});
+    assert_eq!(called(&client, "call_tool", nested).await["content"][0]["text"], text);
+    let given: Vec<_> = b.asked("tools/call").iter().map(|(_, asked)| asked["params"].clone()).collect();
+    let expect = [7, 8].map(|v| json!({"name": "shows_notes", "arguments": {"v": v}}));
+    assert_eq!(given, expect);
+    for (name, arguments, text) in [
+        (
+            "call_tool",
+            json!({"tool_name": "a_secret_forecast", "parameters": {}}),
+            "tool not found: a_secret_forecast",
+        ),
+        ("call_tool", json!({"tool_name": "call_tool", "parameters": {}}), "tool not found: call_tool"),
+        ("call_tool", json!({"parameters": {}}), "call_tool failed: tool_name is required"),
+        ("find_tool", json!({}), "find_tool failed: tool_description is required"),
+    ] {
+        let result = called(&client, name, arguments).await;
+        assert_eq!((&result["isError"], result["content"][0]["text"].as_str()), (&json!(true), Some(text)));
+    }
+    assert!(a.asked("tools/call").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_is_what_is_there_now() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: optimizer(), scripts: None }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(found(&client, "notes").await, ["b_shows_notes"]);
+    set(&hub, &[&a]);
+    assert_eq!(found(&client, "notes").await, Vec::<String>::new());
+    let call = json!({"tool_name": "b_shows_notes", "parameters": {}});
+    assert_eq!(
+        called(&client, "call_tool", call).await["content"][0]["text"],
+        "tool not found: b_shows_notes"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_calls_what_its_client_may_call() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: None, scripts: scripts() }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(client.tools().await, ["a_shows_forecast", "b_fails", "b_shows_notes", "execute_tool_script"]);
+    let script = r#"[["b_shows_notes", {"v": 1}], ["a_secret_forecast", {}], ["b_fails", {}], ["execute_tool_script", {}]]"#;
+    let result = ran(&client, "execute_tool_script", json!({ "script": script })).await;
+    let results = result["structuredContent"]["result"].as_array().unwrap();
+    assert_eq!(results[0], json!("b:shows_notes:b-2"), "{result}");
+    let asked = b.asked("tools/call");
+    assert!(asked.iter().any(|(_, asked)| asked["params"]["arguments"] == json!({"v": 1})), "{asked:?}");
+    assert_eq!(results[1], json!({"error": "a_secret_forecast: there is no such tool"}));
+    assert!(results[2]["error"].as_str().unwrap().contains("it does not work"), "{result}");
+    assert_eq!(results[3], json!({"error": "execute_tool_script: there is no such tool"}));
+    let result = ran(&client, "execute_tool_script", json!({"script": "tools"})).await;
+    let names = result["structuredContent"]["result"].clone();
+    assert_eq!(names, json!(["a_shows_forecast", "b_fails", "b_shows_notes"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_both_a_script_is_found_and_called_like_a_tool() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: optimizer(), scripts: scripts() }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(client.tools().await, ["find_tool", "call_tool"]);
+    assert_eq!(found(&client, "run a script over several tools").await, ["execute_tool_script"]);
+    let script = json!({"script": r#"[["b_shows_notes", {"v": 1}]]"#});
+    let call = json!({"tool_name": "execute_tool_script", "parameters": script});
+    let result = ran(&client, "call_tool", call).await;
+    assert_eq!(result["structuredContent"]["result"], json!(["b:shows_notes:b-2"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_is_cancelled_ends_with_its_calls() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: None, scripts: scripts() }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    client.says("b_shows_notes").await;
+    b.set(Mood::Hangs);
+    let message = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params":
+        {"name": "execute_tool_script", "arguments": {"script": r#"[["b_shows_notes", {}]]"#}}});
+    let mut stream = client.send(&message).await.into_body();
+    sleep(Duration::from_secs(1)).await;
+    b.set(Mood::Well);
+    let cancelled =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}});
+    client.send(&cancelled).await;
+    while let Some(frame) = stream.frame().await {
+        let text = frame.unwrap().into_data().unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&text).contains("result"), "nobody wants it any more");
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(b.asked("notifications/cancelled").len(), 1, "the backend was told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_is_called_like_one_of_the_hubs_own_gives_way() {
+    let b = Scripted::new("b", &["shows_notes"]);
+    let change = Override { name: Some("execute_tool_script".to_owned()), ..Override::default() };
+    let tools = tools_of("b", &[], &[("shows_notes", change)]);
+    let conflicts = Conflicts::Priority { order: vec!["b".to_owned()] };
+    let aggregation = Aggregation { tools: vec![tools], conflicts, ..Aggregation::default() };
+    let meta = MetaTools { optimizer: None, scripts: scripts() };
+    let hub = hub_of(HubConfig { meta, shape: Shape { aggregation, ..Shape::default() }, ..config() }, &[&b]);
+    sleep(Duration::from_secs(15)).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(client.tools().await, ["execute_tool_script"]);
+    assert!(ran(&client, "execute_tool_script", json!({"script": "tools"})).await["isError"].is_null());
+}
+
+/// The result of a call that is answered in a stream.
+async fn ran(client: &Client, name: &str, arguments: Value) -> Value {
+    let params = json!({"name": name, "arguments": arguments});
+    let message = json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": params});
+    let mut stream = client.send(&message).await.into_body();
+    event(&mut stream).await.1["result"].clone()
+}
