@@ -10,10 +10,11 @@ use mcp::param_headers::ParamHeaders;
 use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
 use proxy::Body;
 use proxy::failure::{FailureClass, json_answer};
+use proxy::streamable::at_once;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::super::ask::{NoAnswer, is_event_stream, read};
+use super::super::ask::{NoAnswer, is_event_stream, read, result};
 use super::super::era::doubts_modern;
 use super::super::health::Seen;
 use super::super::object::Object;
@@ -21,6 +22,7 @@ use super::super::passing::{Answers as Answerer, Passing};
 use super::super::requests::{KNOWS_WITHIN, MAX_REFUSAL, is_down, not_answered, unavailable};
 use super::super::{Hub, Member};
 use super::asked::Asked;
+use super::envelope::with_server;
 use super::relay::{Dressing, Events, Whole};
 use super::state::State;
 use super::{Response, refuse, status};
@@ -34,6 +36,16 @@ pub(super) enum Outcome {
 
 impl Hub {
     pub(super) async fn pass_modern(self: &Arc<Self>, asked: Asked) -> Response {
+        let asked = match self.through_call_tool(&asked.message).await {
+            Ok(None) => asked,
+            Ok(Some(message)) => {
+                // Its client does not know what of the arguments is to be repeated.
+                let mut repeated = HeaderMap::new();
+                self.repeat_arguments(&message, &mut repeated);
+                Asked { message, repeated, ..asked }
+            }
+            Err(misused) => return self.complete(&asked, &misused),
+        };
         let state = match State::of(&self.config.keys, &asked.message, asked.principal) {
             Ok(Some(State::Waiting { process, call })) => return self.come_back(&asked, process, call).await,
             Ok(state) => state,
@@ -65,6 +77,14 @@ impl Hub {
             Some(theirs) => self.ask_backend(&member, &asked, theirs).await,
             None => unavailable(&member, &asked.message, "it has a name that cannot be said to it"),
         }
+    }
+
+    /// A result of the hub's own, which is JSON.
+    fn complete(&self, asked: &Asked, own: &[u8]) -> Response {
+        let mut own = Object::read(own).unwrap_or_default();
+        own.set("resultType", &br#""complete""#[..]);
+        let text = result(asked.message.id().unwrap_or_default(), &with_server(own, &self.server_info()));
+        at_once(asked.accepts, text)
     }
 
     /// Which arguments of a call are repeated in headers, as its tool is listed.

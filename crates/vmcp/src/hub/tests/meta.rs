@@ -7,7 +7,7 @@ use crate::hub::MetaTools;
 use crate::optimizer::{Optimizer, Policy};
 use crate::script::{Evaluators, Scripts, Settings};
 
-fn optimizer() -> Option<Arc<Optimizer>> {
+pub(super) fn optimizer() -> Option<Arc<Optimizer>> {
     Some(Arc::new(Optimizer::new(Policy { most: 8, semantic_ratio: 0.5, distance: 1.0 }, None)))
 }
 
@@ -33,7 +33,7 @@ fn filtered() -> Aggregation {
     Aggregation { tools: vec![tools], ..Aggregation::default() }
 }
 
-async fn hub_with(meta: MetaTools, backends: &[&Arc<Scripted>]) -> Arc<Hub> {
+pub(super) async fn hub_with(meta: MetaTools, backends: &[&Arc<Scripted>]) -> Arc<Hub> {
     let hub = hub_of(
         HubConfig { meta, shape: Shape { aggregation: filtered(), ..Shape::default() }, ..config() },
         backends,

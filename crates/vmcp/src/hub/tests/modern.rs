@@ -501,3 +501,38 @@ async fn nothing_waits_for_a_client_once_the_hub_stops() {
     assert_eq!(hub.tasks.wait(Duration::from_secs(30)).await, 0);
     assert_eq!(old.asked("notifications/cancelled").len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_is_called_without_a_session() {
+    let (new, old) =
+        (Scripted::of("new", Eras::Modern, &["echo"]), Scripted::of("old", Eras::Legacy, &["echo"]));
+    let meta = super::super::MetaTools { optimizer: super::meta::optimizer(), scripts: None };
+    let hub = super::meta::hub_with(meta, &[&new, &old]).await;
+    let client = Modern::new(&hub, json!({}));
+    let listed = client.ask("tools/list", json!({})).await["result"].clone();
+    assert_eq!(listed["tools"].as_array().unwrap().len(), 2, "{listed}");
+    assert_eq!(
+        (&listed["tools"][0]["name"], &listed["resultType"]),
+        (&json!("find_tool"), &json!("complete"))
+    );
+    let call = async |name: &str| {
+        let arguments = json!({"tool_name": name, "parameters": {}});
+        client.tool("call_tool", json!({"arguments": arguments})).await["result"].clone()
+    };
+    for (name, text) in [("new_echo", "new:echo:modern"), ("old_echo", "old:echo:old-2")] {
+        let result = call(name).await;
+        assert_eq!(
+            (&result["content"][0]["text"], &result["resultType"]),
+            (&json!(text), &json!("complete")),
+            "{result}"
+        );
+    }
+    let unknown = call("new_nothing").await;
+    assert_eq!(
+        (&unknown["isError"], &unknown["resultType"]),
+        (&json!(true), &json!("complete")),
+        "{unknown}"
+    );
+    let found = client.tool("find_tool", json!({"arguments": {"tool_description": "echo"}})).await;
+    assert_eq!(found["result"]["resultType"], "complete", "{found}");
+}
