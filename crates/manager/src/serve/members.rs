@@ -74,6 +74,7 @@ impl Members {
             name: member.name.clone(),
             target: Target::Remote(member.http.clone()),
             control: None,
+            resend: Arc::new(self.kit.settings.resend.of_another()),
             ..self.kit.settings.clone()
         };
         let making = Making {

@@ -50,6 +50,12 @@ impl ResendPolicy {
         Self { tools: tools.into_iter().collect(), trusts_annotations, learnt: ArcSwap::default() }
     }
 
+    /// The same for another server: what an operator has said holds for that one too, what a server says of itself does not.
+    #[must_use]
+    pub fn of_another(&self) -> Self {
+        Self::new(self.tools.iter().cloned(), self.trusts_annotations)
+    }
+
     /// Whether this may be sent again.
     pub(crate) fn allows(&self, message: &Message) -> bool {
         match message.method() {
@@ -146,5 +152,14 @@ mod tests {
         assert!(!trusting.allows(&call("reads")), "it is called otherwise now");
         trusting.learn(&list(&json!("none")));
         assert!(trusting.allows(&call("sets")));
+    }
+
+    #[test]
+    fn what_one_server_says_of_a_tool_holds_for_no_other() {
+        let one = ResendPolicy::new(["named".to_owned()], true);
+        one.learn(&list(&json!([{"name": "same", "annotations": {"idempotentHint": true}}])));
+        let other = one.of_another();
+        assert!(one.allows(&call("same")) && !other.allows(&call("same")));
+        assert!(other.allows(&call("named")) && other.learns());
     }
 }
