@@ -22,6 +22,7 @@ pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod member;
 mod meta;
 mod modern;
 mod object;
@@ -34,20 +35,21 @@ mod relay;
 mod requests;
 mod runs;
 mod session;
+mod snapshot;
 mod streamable;
 #[cfg(test)]
 mod tests;
 mod voice;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use http::{HeaderName, Response};
 use mcp::Era;
 use mcp::message::Kind;
@@ -56,14 +58,13 @@ use proxy::session::view::{SessionDetail, SessionView};
 use proxy::session::{Change, KeyRing, Limits, RouteId, Session, SessionStore, Table};
 use proxy::{Body, Call, Failure, ResendPolicy};
 use telemetry::Tasks;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use era::Eras;
-use health::{Health, HealthPolicy, Seen, Status};
-use modern::freshness::Freshness;
+use health::{HealthPolicy, Status};
+use member::Member;
 use modern::seats::Seats;
 use modern::waiting::Waiting;
 use runs::Runs;
@@ -72,16 +73,13 @@ use session::Held;
 pub use meta::MetaTools;
 pub use runs::{Counts as RunCounts, RunView, TaskLine};
 
-use crate::aggregate::{Kind as Listed, Listing, Offer, Problem, View};
+use crate::aggregate::View;
 use crate::config::Aggregation;
 use crate::workflow::Workflows;
 use crate::workflow::runs::RunStore;
 
 /// How often idle sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Problems that are logged at a time.
-const MAX_TOLD: usize = 100;
 
 /// The future of an answer.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>>;
@@ -147,69 +145,6 @@ pub struct HubConfig {
     pub probe_within: Duration,
 }
 
-/// One backend.
-pub(crate) struct Member {
-    pub(crate) name: Arc<str>,
-    pub(crate) backend: Arc<dyn Backend>,
-    health: Mutex<Health>,
-    listing: ArcSwapOption<Listing>,
-    eras: Eras,
-    /// How long what it has listed is good for, if it says so.
-    freshness: Mutex<Option<Freshness>>,
-    /// Whether it was asked what it has, whatever came of that.
-    was_looked_at: AtomicBool,
-    /// Somebody has heard that its lists have changed.
-    looks_again: Notify,
-    /// It is not of the hub any more.
-    gone: CancellationToken,
-}
-
-impl fmt::Debug for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.name).finish()
-    }
-}
-
-impl Member {
-    fn new(name: &str, backend: Arc<dyn Backend>, policy: HealthPolicy) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.into(),
-            backend,
-            health: Mutex::new(Health::new(policy)),
-            listing: ArcSwapOption::empty(),
-            eras: Eras::default(),
-            freshness: Mutex::default(),
-            was_looked_at: AtomicBool::new(false),
-            looks_again: Notify::new(),
-            gone: CancellationToken::new(),
-        })
-    }
-
-    /// What is known of the one before, which is the same server somewhere else.
-    fn takes_over(&self, before: &Self) {
-        *self.health.lock() = *before.health.lock();
-        self.listing.store(before.listing.load_full());
-        self.eras.takes_over(&before.eras);
-        self.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
-    }
-
-    fn look_again(&self) {
-        self.looks_again.notify_one();
-    }
-
-    fn offer(&self) -> Offer {
-        Offer {
-            backend: Arc::clone(&self.name),
-            listing: self.listing.load_full(),
-            is_shown: self.health.lock().status().is_shown(),
-        }
-    }
-
-    fn may_ask(&self) -> bool {
-        self.health.lock().may_ask(Instant::now())
-    }
-}
-
 /// How often what clients see has changed, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Changes {
@@ -233,6 +168,8 @@ pub struct Hub {
     members: ArcSwap<BTreeMap<Arc<str>, Arc<Member>>>,
     shape: ArcSwap<Shape>,
     view: ArcSwap<View>,
+    /// The one whose problems were said.
+    told: Mutex<Arc<View>>,
     /// Held by whoever makes the next view.
     changing: Mutex<()>,
     changes: watch::Sender<Changes>,
@@ -269,6 +206,7 @@ impl Hub {
             members: ArcSwap::default(),
             shape: ArcSwap::from_pointee(shape),
             view: ArcSwap::default(),
+            told: Mutex::default(),
             changing: Mutex::default(),
             changes: watch::channel(Changes::default()).0,
             born: Instant::now(),
@@ -430,105 +368,6 @@ impl Hub {
     fn member(&self, name: &str) -> Option<Arc<Member>> {
         self.members.load().get(name).cloned()
     }
-
-    /// Takes note of how a backend is.
-    fn saw(&self, member: &Member, seen: Seen) -> Status {
-        let (changed, status) = {
-            let mut health = member.health.lock();
-            (health.saw(seen, Instant::now()), health.status())
-        };
-        if changed {
-            tracing::info!(backend.id = &*member.name, health = status.name(), "backend");
-            self.refresh();
-        }
-        status
-    }
-
-    /// A backend has listed what it offers.
-    fn publish(&self, member: &Member, listing: Listing, seen: Seen) {
-        member.listing.store(Some(Arc::new(listing)));
-        member.health.lock().saw(seen, Instant::now());
-        self.refresh();
-        self.looked_at(member);
-    }
-
-    fn looked_at(&self, member: &Member) {
-        member.was_looked_at.store(true, Ordering::Release);
-        self.looks.send_modify(|looks| *looks += 1);
-    }
-
-    /// Waits until each backend was asked once what it has, but not beyond this time of the hub's life: whoever starts
-    /// anew does not lose at once what it is about to see.
-    async fn settled(&self, within: Duration) {
-        let mut looks = self.looks.subscribe();
-        let looking = async {
-            // The hub has the sender.
-            while !self.all_looked_at() && looks.changed().await.is_ok() {}
-        };
-        let _ = timeout_at(self.born + within, looking).await;
-    }
-
-    fn all_looked_at(&self) -> bool {
-        self.members.load().values().all(|member| member.was_looked_at.load(Ordering::Acquire))
-    }
-
-    /// Whether each backend was asked once what it has, or has had the time in which it would have said so.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.all_looked_at() || self.born.elapsed() >= self.config.begin_within
-    }
-
-    /// Makes the next view, and tells clients what is different.
-    fn refresh(&self) {
-        let _changing = self.changing.lock();
-        let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
-        let shape = self.shape.load();
-        let mut view = View::new(&offers, &shape.aggregation, shape.workflows.composites());
-        self.config.meta.add_to(&mut view);
-        let before = self.view.load_full();
-        let differs = |kind| u64::from(!view.shows_same(kind, &before));
-        let mut tools = differs(Listed::Tools);
-        if tools > 0 && !self.config.meta.show(&view) {
-            tools = 0;
-        }
-        let prompts = differs(Listed::Prompts);
-        let resources = differs(Listed::Resources).max(differs(Listed::Templates));
-        tell_problems(&view, &before);
-        self.view.store(Arc::new(view));
-        if tools + prompts + resources > 0 {
-            self.changes.send_modify(|changes| {
-                changes.tools += tools;
-                changes.prompts += prompts;
-                changes.resources += resources;
-            });
-        }
-    }
-}
-
-/// Says what is wrong now and was not before: a line for all of one kind of one backend.
-fn tell_problems(view: &View, before: &View) {
-    if view.problems() == before.problems() {
-        return;
-    }
-    let known: HashSet<String> = before.problems().iter().map(ToString::to_string).collect();
-    let new = view.problems().iter().filter(|problem| !known.contains(&problem.to_string()));
-    for (problem, count) in by_topic(new).into_iter().take(MAX_TOLD) {
-        let others = count - 1;
-        tracing::warn!(%problem, others.alike = others, "not everything is as its backend lists it");
-    }
-}
-
-/// The first problem of each topic, and how many there are.
-fn by_topic<'p>(problems: impl Iterator<Item = &'p Problem>) -> Vec<(&'p Problem, usize)> {
-    let (mut topics, mut places) = (Vec::<(&Problem, usize)>::new(), HashMap::new());
-    for problem in problems {
-        let place = *places.entry(problem.topic()).or_insert_with(|| {
-            topics.push((problem, 0));
-            topics.len() - 1
-        });
-        topics[place].1 += 1;
-    }
-    topics
 }
 
 /// Never, where there are no other replicas or they are not heard any more.
