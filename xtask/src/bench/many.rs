@@ -73,7 +73,8 @@ async fn serve(binary: &Path, folder: &Path, name: &str, urls: &[&str]) -> anyho
          aggregation: {conflictResolution: prefix, conflictResolutionConfig: {prefixFormat: '{workload}_'}}\n\
          sessionStorage: {provider: memory}\n",
     );
-    let path = folder.join("vmcp.yaml");
+    // Each its own: a file that changes is read again.
+    let path = folder.join(format!("{name}.yaml"));
     std::fs::write(&path, file)?;
     let path = path.to_str().context("the temporary folder has a strange name")?;
     let serve = ["vmcp", "serve", "--config", path, "--port", "0", "--format", "json"];
