@@ -63,10 +63,10 @@ pub(crate) struct ChaosArgs {
 
 impl ChaosArgs {
     /// A short run, for the tests.
-    pub(crate) fn short() -> Self {
+    pub(crate) fn short(profile: &str) -> Self {
         Self {
             binary: None,
-            profile: "release-dev".to_owned(),
+            profile: profile.to_owned(),
             seconds: 20.0,
             instances: 3,
             proxies: 2,

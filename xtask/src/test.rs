@@ -7,10 +7,13 @@ use crate::build::{cargo, root, run};
 use crate::runtimes::Runtimes;
 use crate::{chaos, conformance, peers, tidy};
 
+/// What chaos and conformance are tried on: the binary that the tests have built already. Nothing here is about speed.
+const PROFILE: &str = "dev";
+
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TestArgs {
-    /// Without the official conformance suite and chaos, which need an optimised build
+    /// Without the official conformance suite and chaos
     #[arg(long)]
     skip_conformance: bool,
 }
@@ -43,8 +46,8 @@ pub(crate) fn run_all(args: &TestArgs) -> anyhow::Result<()> {
     })?;
     drop(runtimes);
     if !args.skip_conformance {
-        step("chaos", || chaos::run(&chaos::ChaosArgs::short()))?;
-        step("conformance", || conformance::run(&conformance::ConformanceArgs::with_profile("release-dev")))?;
+        step("chaos", || chaos::run(&chaos::ChaosArgs::short(PROFILE)))?;
+        step("conformance", || conformance::run(&conformance::ConformanceArgs::with_profile(PROFILE)))?;
     }
     Ok(())
 }
