@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::harness::{example, output, peer, run};
-use crate::vmcp::kill;
-use crate::workflows::{file, serve};
+use crate::vmcp::{file_with as file, kill};
+use crate::workflows::serve;
 
 /// The example, and server-everything from npm if it can be had, else another example.
 fn two() -> [(Program, String); 2] {

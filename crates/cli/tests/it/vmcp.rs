@@ -22,7 +22,7 @@ pub(crate) fn file(folder: &Path, backends: &[(&str, &str)]) -> String {
 }
 
 /// The same, and what it says besides.
-fn file_with(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
+pub(crate) fn file_with(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
     let backends: String = backends
         .iter()
         .map(|(name, url)| format!("  - {{name: {name}, url: '{url}', transport: streamable-http}}\n"))

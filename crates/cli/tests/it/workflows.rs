@@ -8,22 +8,7 @@ use testkit::{Connection, Program};
 
 use crate::harness::{Listener, at, command, free_port, redis, run, skep, until};
 use crate::sdk::Peers;
-use crate::vmcp::{all_there, kill};
-
-/// A file with these backends and composite tools.
-pub(crate) fn file(folder: &Path, backends: &[(&str, &str)], more: &str) -> String {
-    let backends: String = backends
-        .iter()
-        .map(|(name, url)| format!("  - {{name: {name}, url: '{url}', transport: streamable-http}}\n"))
-        .collect();
-    let text = format!(
-        "name: many\ngroupRef: g\nbackends:\n{backends}incomingAuth: {{type: anonymous}}\noutgoingAuth: {{source: inline}}\n\
-         aggregation: {{conflictResolution: prefix, conflictResolutionConfig: {{prefixFormat: '{{workload}}_'}}}}\n{more}"
-    );
-    let path = folder.join("vmcp.yaml");
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
+use crate::vmcp::{all_there, file_with as file, kill};
 
 /// `skep vmcp` with its state in this folder.
 fn vmcp(folder: &Path, args: &[&str]) -> std::process::Command {
