@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
@@ -17,6 +16,15 @@ use super::health::Seen;
 use super::session::Held;
 use super::{Hub, Member};
 
+/// The error of a backend that has taken too long.
+pub(super) fn late(member: &Member) -> ErrorReply {
+    let within = member.backend.call_within().unwrap_or_default();
+    let text = format!("backend {} has not answered within {within:?}", member.name);
+    ErrorReply::new(ErrorCode::Internal, text).with_data(
+        json!({"origin": "skep", "class": "timed_out", "backend": &*member.name, "executed": "unknown"}),
+    )
+}
+
 /// A call that has its time.
 pub(super) struct Timed {
     hub: Arc<Hub>,
@@ -24,16 +32,12 @@ pub(super) struct Timed {
     member: Arc<Member>,
     /// As the client wrote it.
     id: Bytes,
-    within: Duration,
     pub(super) deadline: Instant,
 }
 
 impl fmt::Debug for Timed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timed")
-            .field("member", &self.member)
-            .field("within", &self.within)
-            .finish_non_exhaustive()
+        f.debug_struct("Timed").field("member", &self.member).finish_non_exhaustive()
     }
 }
 
@@ -45,10 +49,10 @@ impl Timed {
         member: &Arc<Member>,
         message: &Message,
     ) -> Option<Self> {
-        let within = member.backend.call_within()?;
+        let deadline = Instant::now() + member.backend.call_within()?;
         let id = Bytes::copy_from_slice(message.id().unwrap_or_default());
         let (hub, session, member) = (Arc::clone(hub), Arc::clone(session), Arc::clone(member));
-        Some(Self { hub, session, member, id, within, deadline: Instant::now() + within })
+        Some(Self { hub, session, member, id, deadline })
     }
 
     /// The time is over: tells the backend, and gives what the client is answered.
@@ -65,9 +69,7 @@ impl Timed {
         self.hub.tasks.spawn("a call that takes too long", async move {
             hub.tell_one(&session, &name, cancelled.into()).await;
         });
-        let text = format!("backend {} has not answered within {:?}", self.member.name, self.within);
-        ErrorReply::new(ErrorCode::Internal, text)
-            .with_data(json!({"origin": "skep", "class": "timed_out", "backend": &*self.member.name, "executed": "unknown"}))
+        late(&self.member)
     }
 
     /// The answer in place of the backend's.

@@ -11,13 +11,13 @@ use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
 use proxy::Body;
 use proxy::failure::{FailureClass, json_answer};
 use proxy::streamable::at_once;
-use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::ask::{NoAnswer, is_event_stream, read, result};
 use super::super::era::doubts_modern;
 use super::super::health::Seen;
 use super::super::object::Object;
+use super::super::overdue::late;
 use super::super::passing::{Answers as Answerer, Passing};
 use super::super::requests::{KNOWS_WITHIN, MAX_REFUSAL, is_down, not_answered, unavailable};
 use super::super::{Hub, Member};
@@ -231,14 +231,6 @@ pub(super) async fn in_time<T>(deadline: Option<Instant>, doing: impl Future<Out
         None => Some(doing.await),
         Some(deadline) => timeout_at(deadline, doing).await.ok(),
     }
-}
-
-/// The error of a backend that has taken too long.
-pub(super) fn late(member: &Member) -> ErrorReply {
-    let text = format!("backend {} has not answered in its time", member.name);
-    ErrorReply::new(ErrorCode::Internal, text).with_data(
-        json!({"origin": "skep", "class": "timed_out", "backend": &*member.name, "executed": "unknown"}),
-    )
 }
 
 fn too_late(member: &Member, message: &Message) -> Response {

@@ -14,8 +14,8 @@ use proxy::session::KeyRing;
 
 use super::super::Member;
 use super::super::object::{Object, quoted};
+use super::super::overdue::late;
 use super::envelope::{answer_text, with_server};
-use super::passing::late;
 use super::questions::{Question, lacking, missing};
 use super::state::State;
 use super::tasks::{self, TaskId};
