@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+pub(crate) use held::BEGUN;
 pub use held::{Held, hold, hold_by};
 pub(crate) use regular::{Links, read_regular};
 

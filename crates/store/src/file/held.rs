@@ -3,6 +3,7 @@
 //! The lock is a file beside it that is never removed. ToolHive removes it, so whoever has it looks whether it is still
 //! the one that others would take.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -11,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{FileError, read_bytes, sync_folder};
 
+/// How the name of a file ends that is being written.
+pub(crate) const BEGUN: &str = ".new";
 /// Between two attempts to get a lock that another has. It is had for the time of one write.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Attempts: five seconds, as others wait for it.
@@ -23,7 +26,7 @@ pub struct Held {
     _lock: File,
 }
 
-/// Waits for the lock `PATH.lock`. Missing folders are made.
+/// Waits for the lock `PATH.lock`. Missing folders are made, and what somebody who was killed had begun to write is removed.
 ///
 /// # Errors
 /// [`FileError`], also if another has it for long.
@@ -41,7 +44,9 @@ pub fn hold_by(path: &Path, lock: &Path) -> Result<Held, FileError> {
     make_folder(folder_of(path))?;
     for _ in 0..ATTEMPTS {
         if let Some(taken) = try_lock(lock).map_err(FileError::on(lock, "locked"))? {
-            return Ok(Held { path: path.to_owned(), _lock: taken });
+            let held = Held { path: path.to_owned(), _lock: taken };
+            held.remove_begun()?;
+            return Ok(held);
         }
         std::thread::sleep(PAUSE);
     }
@@ -154,23 +159,35 @@ impl Held {
     }
 
     /// A flushed file beside this one. Its name is always the same, since one holds the lock: what a killed process has
-    /// left is not left for long.
+    /// left is found by whoever holds it next.
     fn written(&self, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(self.path.file_name().unwrap_or_default());
-        name.push(".new");
-        let left = folder_of(&self.path).join(&name);
-        match fs::remove_file(&left) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         // With mode 0600, as all temporary files.
-        let mut new =
-            tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder_of(&self.path))?;
+        let mut new = tempfile::Builder::new()
+            .prefix(&begun_name(&self.path))
+            .rand_bytes(0)
+            .tempfile_in(folder_of(&self.path))?;
         new.write_all(content)?;
         new.as_file().sync_all()?;
         Ok(new)
     }
+
+    fn remove_begun(&self) -> Result<(), FileError> {
+        let begun = folder_of(&self.path).join(begun_name(&self.path));
+        match fs::remove_file(&begun) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FileError::on(&begun, "removed")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the new content of a file is called until it is whole: `.NAME.new`.
+fn begun_name(path: &Path) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(BEGUN);
+    name
 }
 
 #[cfg(test)]
@@ -194,7 +211,10 @@ mod tests {
         assert_eq!(held.read().unwrap(), None);
         held.replace(b"one").unwrap();
         // What a process that was killed while it wrote has left.
+        drop(held);
         fs::write(folder.path().join("a/.b.json.new"), "half").unwrap();
+        let held = hold(&path).unwrap();
+        assert_eq!(names(&folder.path().join("a")), ["b.json", "b.json.lock"]);
         held.replace(b"two").unwrap();
         assert_eq!(held.read().unwrap().unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -156,14 +156,19 @@ impl<K: Key, T: Document> Folder<K, T> {
         self.file(name).exists()
     }
 
-    /// Reads all documents.
+    /// Reads all documents, and removes what processes that were killed had begun to write.
     ///
     /// # Errors
     /// [`FileError`] if the directory cannot be listed. One that is not there has nothing in it.
     pub fn list(&self) -> Result<Listing<K, T>, FileError> {
         let mut listing = Listing { entries: Vec::new(), troubles: Vec::new() };
-        for stem in self.stems()? {
-            let Some(name) = K::parse(&stem) else {
+        let files = self.files()?;
+        for name in files.iter().filter_map(|file| K::parse(begun_stem(file)?)) {
+            // Whoever has the lock finds nothing begun, or is told of the writer who lives.
+            listing.troubles.extend(self.hold(&name).err().map(Trouble::File));
+        }
+        for stem in files.iter().filter_map(|file| stem(file)) {
+            let Some(name) = K::parse(stem) else {
                 let path = self.path.join(format!("{stem}.json"));
                 listing.troubles.push(Trouble::Name { path });
                 continue;
@@ -243,24 +248,25 @@ impl<K: Key, T: Document> Folder<K, T> {
         }
     }
 
-    /// The names of the files, without `.json`.
-    fn stems(&self) -> Result<Vec<String>, FileError> {
+    fn files(&self) -> Result<Vec<String>, FileError> {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(FileError::on(&self.path, "listed")(error)),
         };
-        let mut stems = Vec::new();
-        for entry in entries {
-            let file = entry.map_err(FileError::on(&self.path, "listed"))?.file_name();
-            let file = file.to_string_lossy();
-            // What begins with a dot is being written.
-            if let Some(stem) = file.strip_suffix(".json").filter(|stem| !stem.starts_with('.')) {
-                stems.push(stem.to_owned());
-            }
-        }
-        Ok(stems)
+        let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        entries.map(name).collect::<io::Result<_>>().map_err(FileError::on(&self.path, "listed"))
     }
+}
+
+/// What the document in a file is called. What begins with a dot is being written.
+fn stem(file: &str) -> Option<&str> {
+    file.strip_suffix(".json").filter(|stem| !stem.starts_with('.'))
+}
+
+/// What the document is called that a file is to become.
+fn begun_stem(file: &str) -> Option<&str> {
+    file.strip_prefix('.')?.strip_suffix(file::BEGUN)?.strip_suffix(".json")
 }
 
 fn parse<T: Document>(content: Vec<u8>) -> Result<Entry<T>, NotADocument> {
@@ -374,8 +380,12 @@ mod tests {
         write(&folder, "other.json", r#"{"name":"other","port":"later"}"#);
         write(&folder, "-x.json", "{}");
         write(&folder, ".good.json.new", "{");
+        write(&folder, ".never.json.new", "{");
         write(&folder, "notes.txt", "");
         let listing = configs.list().unwrap();
+        for begun in [".good.json.new", ".never.json.new"] {
+            assert!(!folder.path().join("runconfigs").join(begun).exists(), "{begun}");
+        }
         let names: Vec<&str> = listing.entries.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["good"]);
         let mut aside = 0;
