@@ -5,9 +5,9 @@
 //! The child leads a group of its own, holds none of skep's file descriptors, and starts with an empty signal mask and
 //! the default SIGPIPE. `docs/lifetime-of-a-workload.md` tells the story in order.
 //!
-//! A command with a sandbox ([`crate::sandbox`]) is started through a helper that takes its place as the leader of the
-//! group and ends as the command does; nothing else differs for whoever holds the [`Process`]. Nor does it for a command
-//! in a container, which is started there by pid 1 ([`crate::container`]).
+//! A command with a sandbox ([`crate::sandbox`]) is started through a helper that leaves pid 1 of the sandbox in the group
+//! in its place, which tells how the command ended; nothing else differs for whoever holds the [`Process`]. Nor does it
+//! for a command in a container, which is started there by pid 1 ([`crate::container`]).
 //!
 //! Absent on purpose: framing, restarts ([`crate::supervisor`]).
 
@@ -43,6 +43,7 @@ pub use os::raise_open_files;
 pub use spawn_error::SpawnError;
 
 use self::confined::Confined;
+use self::spawner::Making;
 use crate::log::LogTail;
 use crate::sandbox::NetworkSockets;
 
@@ -109,7 +110,7 @@ impl Process {
         Ok(start(spec, Wiring::Logged, log).await?.process)
     }
 
-    /// Its process id, which is also its group's.
+    /// Its process id; in a sandbox, that of the sandbox's pid 1.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.unsigned_abs()
@@ -193,23 +194,25 @@ async fn start(spec: &CommandSpec, wiring: Wiring, log: &LogTail) -> Result<spaw
     let Some(sandbox) = spec.sandbox() else {
         return order(spec.to_command(), None, wiring, log).await.map_err(explain);
     };
-    let (command, passed_on, confining) = confined::prepare(spec, sandbox)?;
-    let mut started = order(command, Some(passed_on), wiring, log).await.map_err(explain)?;
+    let (command, making, confining) = confined::prepare(spec, sandbox)?;
+    let mut started = order(command, Some(making), wiring, log).await.map_err(explain)?;
     // When this fails the process is dropped, and what there is of the sandbox with it.
-    started.process.confined = Some(confining.until_started(spec).await?);
+    let (init, confined) = confining.until_started(spec).await?;
+    started.process.pid = init;
+    started.process.confined = Some(confined);
     Ok(started)
 }
 
 /// Has the spawner thread start a command.
 async fn order(
     command: Command,
-    passed_on: Option<[OwnedFd; 2]>,
+    making: Option<Making>,
     wiring: Wiring,
     log: &LogTail,
 ) -> io::Result<spawner::Started> {
     let (reply, started) = oneshot::channel();
     let order =
-        spawner::Order { command, passed_on, wiring, log: log.clone(), runtime: Handle::current(), reply };
+        spawner::Order { command, making, wiring, log: log.clone(), runtime: Handle::current(), reply };
     let gone = || io::Error::other("the spawner thread is gone");
     spawner::orders()?.send(order).await.map_err(|_| gone())?;
     started.await.map_err(|_| gone())?

@@ -43,7 +43,7 @@ pub use network::{DNS_SERVER, Network, NetworkSockets, PrepareNetwork};
 #[cfg(target_os = "linux")]
 pub(crate) use plan::{Invocation, prepare};
 #[cfg(target_os = "linux")]
-pub(crate) use report::{Outside, SetupError, Step};
+pub(crate) use report::{Ending, Outside, SetupError, Step};
 
 /// The home directory inside.
 pub const HOME: &str = "/home/sandbox";
@@ -250,6 +250,12 @@ fn helper_command() -> std::process::Command {
     let mut command = std::process::Command::new(program);
     command.arg0("skep").arg(HELPER_MODE).env_clear();
     command
+}
+
+/// Removes what was made outside of a sandbox for it, once it has ended, by the process id of the helper that made it.
+#[cfg(target_os = "linux")]
+pub(crate) fn clean_up(maker: u32) {
+    helper::remove_cgroups(maker);
 }
 
 /// Becomes the helper if this process was started as one, and is then gone. To be called first in `main`, before any

@@ -12,6 +12,7 @@ use super::SpawnError;
 use super::command::CommandSpec;
 use super::driver::{self, Streams};
 use super::leader::{EndOfLeader, Leader};
+use super::spawner::Making;
 use super::{StdPipes, Wiring, spawner};
 use crate::container::{Container, InContainer, Place};
 use crate::log::LogTail;
@@ -35,18 +36,19 @@ pub(super) enum Confined {
 pub(super) fn prepare(
     spec: &CommandSpec,
     sandbox: &Sandbox,
-) -> Result<(Command, [OwnedFd; 2], Confining), SpawnError> {
+) -> Result<(Command, Making, Confining), SpawnError> {
     let prepared =
         sandbox::prepare(sandbox, spec.to_invocation()).map_err(|error| SpawnError::explain(spec, error))?;
-    Ok((prepared.command, prepared.passed_on, Confining(prepared.ours)))
+    let making = Making { passed_on: prepared.passed_on, ending: prepared.ending };
+    Ok((prepared.command, making, Confining(prepared.ours)))
 }
 
 impl Confining {
-    /// Waits until the command runs.
-    pub(super) async fn until_started(self, spec: &CommandSpec) -> Result<Confined, SpawnError> {
+    /// Waits until the command runs. Gives the process id of the sandbox's pid 1 as well.
+    pub(super) async fn until_started(self, spec: &CommandSpec) -> Result<(i32, Confined), SpawnError> {
         let line = Outside::new(self.0).map_err(|error| SpawnError::explain(spec, error))?;
-        let network = line.started().await.map_err(|error| SpawnError::explain_setup(spec, error))?;
-        Ok(Confined::Sandbox { line: Mutex::new(line), network })
+        let (init, network) = line.started().await.map_err(|error| SpawnError::explain_setup(spec, error))?;
+        Ok((init, Confined::Sandbox { line: Mutex::new(line), network }))
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn new(
     let (stop_sender, stop) = watch::channel(None);
     let (done, done_receiver) = watch::channel(None);
     let process = Process { pid, stop: stop_sender, done: done_receiver, log: log.clone(), confined: None };
-    let span = tracing::info_span!("process", workload.name = log.name(), process.pid = pid);
+    let span = tracing::info_span!("process", workload.name = log.name(), process.group_leader.pid = pid);
     let driver = Driver { leader, ladder: Ladder::new(eof_wait), stop, done, log };
     (process, driver.run(exit, streams).instrument(span))
 }
@@ -66,7 +66,7 @@ impl Driver {
             tracing::warn!(%error, "process is no longer watched and was killed");
             None
         });
-        let reaped = self.leader.reap();
+        let reaped = self.leader.reap().await;
         let exit = Exit { asked: self.ladder.asked(), cause: told.unwrap_or(reaped) };
         let all_read = async { while pumps.join_next().await.is_some() {} };
         if timeout(PIPES_AFTER_EXIT, all_read).await.is_err() {

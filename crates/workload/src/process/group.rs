@@ -1,17 +1,23 @@
 //! A process group and its leader, our child. Signals go to the whole group.
 //!
 //! INVARIANT: the group is signalled only while its leader is not reaped. Until then the leader, alive or a zombie,
-//! keeps the number from being given to another group; afterwards [`Group`] sends nothing.
+//! keeps the number from being given to another group; afterwards [`Group`] sends nothing. In a sandbox, what made it
+//! leads the group and leaves; pid 1, a child of ours as well, is in the group and keeps the number from then on.
 //!
 //! Why not `process-wrap`: the standard library makes the group, and what is left is this order, which it leaves open.
 
-use std::io;
 use std::process::Child;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 
 use super::exit::Cause;
 use super::os::Leash;
+
+/// Between two looks whether the kernel has ended a whole sandbox, at most.
+#[cfg(target_os = "linux")]
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Owns a process group. Dropping it kills the group and does not wait.
 #[derive(Debug)]
@@ -52,21 +58,35 @@ impl Group {
 
     /// Ends what the leader left behind, then reaps the leader. To be called once it has ended; does not block.
     pub(super) fn reap(&mut self) -> Cause {
-        self.reap_with(|leader| leader.try_wait().map(|status| status.map_or(Cause::Unknown, Cause::from)))
-    }
-
-    /// Kills the whole group and waits for its leader. Blocks, if only until the kernel is done with it.
-    pub(super) fn destroy(mut self) {
-        self.reap_with(|leader| leader.wait().map(Cause::from));
-    }
-
-    fn reap_with(&mut self, wait: impl FnOnce(&mut Child) -> io::Result<Cause>) -> Cause {
         self.signal(Signal::KILL);
         self.is_reaped = true;
-        wait(&mut self.leader).unwrap_or_else(|error| {
+        let ended = self.leader.try_wait().map(|status| status.map_or(Cause::Unknown, Cause::from));
+        ended.unwrap_or_else(|error| {
             tracing::warn!(process.pid = self.id.as_raw_pid(), %error, "process was not reaped");
             Cause::Unknown
         })
+    }
+
+    /// Reaps every child of skep that is in the group, once it has ended. Kills them before.
+    #[cfg(target_os = "linux")]
+    pub(super) async fn reap_all(&mut self) {
+        self.signal(Signal::KILL);
+        self.is_reaped = true;
+        let mut pause = Duration::from_millis(1);
+        // As long as there is one, the number is nobody else's.
+        while let Ok(reaped) = waitpgid(self.id, WaitOptions::NOHANG) {
+            if reaped.is_none() {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Kills the whole group and waits for what of it is a child of skep. Blocks, if only until the kernel is done.
+    pub(super) fn destroy(mut self) {
+        self.signal(Signal::KILL);
+        self.is_reaped = true;
+        while waitpgid(self.id, WaitOptions::empty()).is_ok() {}
     }
 }
 

@@ -7,16 +7,24 @@ use rustix::process::Signal;
 #[cfg(target_os = "linux")]
 use tokio::sync::oneshot;
 
+#[cfg(target_os = "linux")]
+pub(super) use self::sandboxed::EndOfSandbox;
 use super::exit::Cause;
 use super::group::Group;
 use super::os::ExitWatch;
 #[cfg(target_os = "linux")]
-use crate::container;
+use crate::{container, sandbox};
+
+#[cfg(target_os = "linux")]
+mod sandboxed;
 
 /// The leader and its group. Dropping it kills the group and does not wait.
 #[derive(Debug)]
 pub(super) enum Leader {
     Child(Group),
+    /// What made a sandbox, as long as it is there, and pid 1.
+    #[cfg(target_os = "linux")]
+    Sandboxed(Group),
     #[cfg(target_os = "linux")]
     Inside(container::Run),
 }
@@ -27,6 +35,8 @@ impl Leader {
         match self {
             Self::Child(group) => group.id().as_raw_pid(),
             #[cfg(target_os = "linux")]
+            Self::Sandboxed(group) => group.id().as_raw_pid(),
+            #[cfg(target_os = "linux")]
             Self::Inside(run) => run.pid(),
         }
     }
@@ -36,14 +46,23 @@ impl Leader {
         match self {
             Self::Child(group) => group.signal(signal),
             #[cfg(target_os = "linux")]
+            Self::Sandboxed(group) => group.signal(signal),
+            #[cfg(target_os = "linux")]
             Self::Inside(run) => run.signal(signal),
         }
     }
 
-    /// Ends what it left behind, once it has ended, and says why it did where nobody has said so.
-    pub(super) fn reap(&mut self) -> Cause {
+    /// Ends what it left behind, once it has ended, and says why it did where nobody has said so. In a sandbox it waits
+    /// until everything there has ended.
+    pub(super) async fn reap(&mut self) -> Cause {
         match self {
             Self::Child(group) => group.reap(),
+            #[cfg(target_os = "linux")]
+            Self::Sandboxed(group) => {
+                group.reap_all().await;
+                sandbox::clean_up(group.id().as_raw_pid().unsigned_abs());
+                Cause::Unknown
+            }
             #[cfg(target_os = "linux")]
             Self::Inside(_) => Cause::Unknown,
         }
@@ -55,6 +74,8 @@ impl Leader {
 pub(super) enum EndOfLeader {
     /// It has to be reaped then.
     Child(ExitWatch),
+    #[cfg(target_os = "linux")]
+    Sandboxed(EndOfSandbox),
     /// It was reaped inside.
     #[cfg(target_os = "linux")]
     Inside(oneshot::Receiver<Cause>),
@@ -65,6 +86,8 @@ impl EndOfLeader {
     pub(super) async fn come(self) -> io::Result<Option<Cause>> {
         match self {
             Self::Child(exit) => exit.ended().await.map(|()| None),
+            #[cfg(target_os = "linux")]
+            Self::Sandboxed(end) => end.come().await.map(Some),
             #[cfg(target_os = "linux")]
             Self::Inside(ended) => Ok(Some(ended.await.unwrap_or(Cause::ContainerEnded))),
         }

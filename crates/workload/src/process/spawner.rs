@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{self, Streams};
 use super::group::Group;
+#[cfg(target_os = "linux")]
+use super::leader::EndOfSandbox;
 use super::leader::{EndOfLeader, Leader};
 use super::os::{ExitWatch, Leash, pass_on};
 use super::{Process, StdPipes, Wiring};
@@ -27,12 +29,20 @@ const STACK_BYTES: usize = 256 * 1024;
 /// A command to start, and who to tell.
 pub(super) struct Order {
     pub(super) command: Command,
-    /// What it inherits besides its standard streams.
-    pub(super) passed_on: Option<[OwnedFd; 2]>,
+    /// For a command that makes a sandbox.
+    pub(super) making: Option<Making>,
     pub(super) wiring: Wiring,
     pub(super) log: LogTail,
     pub(super) runtime: Handle,
     pub(super) reply: oneshot::Sender<io::Result<Started>>,
+}
+
+/// What a command that makes a sandbox has besides its standard streams.
+pub(super) struct Making {
+    /// What it inherits.
+    pub(super) passed_on: [OwnedFd; 3],
+    /// Where it is read how the sandbox ended.
+    pub(super) ending: OwnedFd,
 }
 
 /// A running process, already looked after by a task of the order's runtime. Dropping it ends the process.
@@ -50,9 +60,8 @@ pub(super) fn orders() -> io::Result<mpsc::Sender<Order>> {
     let (orders, mut inbox) = mpsc::channel::<Order>(QUEUE);
     let work = move || {
         while let Some(order) = inbox.blocking_recv() {
-            let Order { command, passed_on, wiring, log, runtime, reply } = order;
-            let started = start(command, passed_on.as_ref(), wiring, log, &runtime);
-            drop(passed_on);
+            let Order { command, making, wiring, log, runtime, reply } = order;
+            let started = start(command, making, wiring, log, &runtime);
             // If nobody waits any more, what was started ends by being dropped here.
             let _ = reply.send(started);
         }
@@ -64,7 +73,7 @@ pub(super) fn orders() -> io::Result<mpsc::Sender<Order>> {
 
 fn start(
     mut command: Command,
-    passed_on: Option<&[OwnedFd; 2]>,
+    making: Option<Making>,
     wiring: Wiring,
     log: LogTail,
     runtime: &Handle,
@@ -75,8 +84,8 @@ fn start(
     };
     let leash = Leash::new()?;
     leash.tie(&mut command);
-    if let Some(descriptors) = passed_on {
-        pass_on(&mut command, descriptors);
+    if let Some(making) = &making {
+        pass_on(&mut command, &making.passed_on);
     }
     let child = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()?;
     let mut group = Group::new(child, leash);
@@ -90,7 +99,17 @@ fn start(
     let leader = group.leader_mut();
     let pipes = leader.stdin.take().map(|stdin| StdPipes { stdin, stdout: leader.stdout.take() });
     let streams = Streams { stdout: leader.stdout.take(), stderr: leader.stderr.take() };
-    let (process, driver) = driver::new(Leader::Child(group), EndOfLeader::Child(exit), streams, wiring, log);
+    let (leader, end) = match making {
+        None => (Leader::Child(group), EndOfLeader::Child(exit)),
+        #[cfg(target_os = "linux")]
+        Some(Making { ending, .. }) => {
+            let end = EndOfSandbox::new(&group, exit, ending);
+            (Leader::Sandboxed(group), EndOfLeader::Sandboxed(end))
+        }
+        #[cfg(not(target_os = "linux"))]
+        Some(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let (process, driver) = driver::new(leader, end, streams, wiring, log);
     runtime.spawn(driver);
     Ok(Started { process, pipes })
 }

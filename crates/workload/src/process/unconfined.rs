@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::SpawnError;
 use super::command::CommandSpec;
+use super::spawner::Making;
 use crate::sandbox::{NetworkSockets, Sandbox};
 
 /// There is none.
@@ -20,7 +21,7 @@ pub(super) enum Confined {}
 pub(super) fn prepare(
     _spec: &CommandSpec,
     _sandbox: &Sandbox,
-) -> Result<(Command, [OwnedFd; 2], Confining), SpawnError> {
+) -> Result<(Command, Making, Confining), SpawnError> {
     Err(SpawnError::Unisolated {
         what: "there is no isolation of processes on this system".to_owned(),
         hint: Some("Run the server in a container, or without isolation."),
@@ -29,7 +30,7 @@ pub(super) fn prepare(
 }
 
 impl Confining {
-    pub(super) async fn until_started(self, _spec: &CommandSpec) -> Result<Confined, SpawnError> {
+    pub(super) async fn until_started(self, _spec: &CommandSpec) -> Result<(i32, Confined), SpawnError> {
         match self {}
     }
 }

@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 use super::hiding::{self, Hidden};
@@ -141,19 +142,23 @@ fn shown(config: &SandboxConfig, system: Vec<PathBuf>, program: &Path, search: &
 pub(crate) struct Prepared {
     pub(crate) command: Command,
     /// What it inherits; to be kept open until it was started.
-    pub(crate) passed_on: [OwnedFd; 2],
+    pub(crate) passed_on: [OwnedFd; 3],
     /// Our end of what it says.
     pub(crate) ours: OwnedFd,
+    /// Where it is read how the command ended ([`super::Ending`]), and that everything did.
+    pub(crate) ending: OwnedFd,
 }
 
 /// Makes the plan and the command of the helper that carries it out.
 pub(crate) fn prepare(sandbox: &Sandbox, invocation: Invocation) -> io::Result<Prepared> {
     let plan = Plan::new(sandbox, invocation)?.write()?;
     let (ours, theirs) = report::pair()?;
+    let (ending, told) = pipe_with(PipeFlags::CLOEXEC)?;
+    let passed_on = [plan, theirs, told];
     let mut command = helper_command();
     command.current_dir("/").process_group(0);
-    command.args([&plan.as_raw_fd().to_string(), &theirs.as_raw_fd().to_string()]);
-    Ok(Prepared { command, passed_on: [plan, theirs], ours })
+    command.args(passed_on.each_ref().map(|passed| passed.as_raw_fd().to_string()));
+    Ok(Prepared { command, passed_on, ours, ending })
 }
 
 #[cfg(test)]

@@ -29,14 +29,37 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 pub(super) enum Message {
     /// With the descriptors of [`NetworkSockets`], in the order of its fields.
     Network,
-    /// The command runs.
-    Started,
+    /// The command runs, below pid 1, whose number outside is this.
+    Started { init: i32 },
     /// It does not.
     Failed(SetupError),
     /// To pid 1: a new TCP socket, please.
     WantSocket,
     /// From pid 1, with that socket if one could be made.
     Socket,
+}
+
+/// How the command ended: what pid 1 writes, last of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Status(u8),
+    Signal(u8),
+}
+
+impl Ending {
+    pub(crate) fn to_bytes(self) -> [u8; 2] {
+        match self {
+            Self::Status(status) => [0, status],
+            Self::Signal(signal) => [1, signal],
+        }
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 2]) -> Self {
+        match bytes {
+            [0, status] => Self::Status(status),
+            [_, signal] => Self::Signal(signal),
+        }
+    }
 }
 
 /// Which step inside the helper failed.
@@ -90,8 +113,8 @@ impl Outside {
         Ok(Self(UnixStream::from_std(stream)?))
     }
 
-    /// Waits until the command runs.
-    pub(crate) async fn started(&self) -> Result<Option<NetworkSockets>, SetupError> {
+    /// Waits until the command runs. Gives the number of its pid 1, and its network if that has to be served.
+    pub(crate) async fn started(&self) -> Result<(i32, Option<NetworkSockets>), SetupError> {
         let other = |text: &str| Step::Other(text.to_owned());
         let mut network = None;
         loop {
@@ -100,7 +123,7 @@ impl Outside {
                 received.map_err(|_| other("the helper does not answer").failed(io::ErrorKind::TimedOut))?;
             match received.map_err(|error| other("the helper cannot be heard").failed(error))? {
                 Some((Message::Network, descriptors)) => network = sockets(descriptors),
-                Some((Message::Started, _)) => return Ok(network),
+                Some((Message::Started { init }, _)) => return Ok((init, network)),
                 Some((Message::Failed(error), _)) => return Err(error),
                 Some((Message::WantSocket | Message::Socket, _)) | None => {
                     return Err(other("the helper ended without a word").failed(io::ErrorKind::BrokenPipe));

@@ -446,18 +446,41 @@ async fn where_a_part_is_forbidden_nothing_starts_and_it_is_named() {
 }
 
 #[tokio::test]
-async fn the_death_of_the_holder_alone_is_the_end_of_all() {
+async fn nobody_stands_between_skep_and_pid_1_whose_death_is_the_end_of_all() {
     let script = "setsid sh -c 'trap \"\" TERM HUP; sleep 1000' & echo started; exec cat";
     let (process, mut pipes) = sandboxed::spawn(script, bare()).await;
     assert_eq!(sh::line(&mut pipes.stdout).await, "started");
-    let holder = process.pid();
-    let children = std::fs::read_to_string(format!("/proc/{holder}/task/{holder}/children")).unwrap();
-    let init: u32 = children.trim().parse().unwrap();
-    let pid = rustix::process::Pid::from_raw(holder.cast_signed()).unwrap();
+    let init = process.pid();
+    let stat = std::fs::read_to_string(format!("/proc/{init}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let [_, parent, group, ..] = fields[..] else { panic!("{stat}") };
+    assert_eq!(parent, std::process::id().to_string());
+    sh::until("what made the sandbox is gone", || !std::path::Path::new("/proc").join(group).exists()).await;
+    let inside = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+    let inside: Vec<u32> = inside.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    let pid = rustix::process::Pid::from_raw(init.cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let exit = timeout(LIMIT, process.wait()).await.unwrap();
     assert_eq!((exit.cause, exit.asked), (Cause::Signalled(libc::SIGKILL), Asked::Nothing));
-    sh::until_gone(&[holder, init]).await;
+    sh::until_gone(&[vec![init], inside].concat()).await;
+}
+
+/// However early it is given up.
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_process() {
+    let mine = || {
+        let id = std::process::id();
+        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        children.map(|children| children.split_whitespace().count()).sum::<usize>()
+    };
+    for micros in (0..40).map(|step| step * 500) {
+        let spec = sandboxed::spec("exec sleep 1000", bare());
+        let log = LogTail::new("test");
+        let started = timeout(Duration::from_micros(micros), Process::spawn_piped(&spec, &log));
+        drop(started.await);
+    }
+    sh::until("none is left, dead or alive", || mine() == 0).await;
 }
 
 #[tokio::test]

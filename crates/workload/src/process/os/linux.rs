@@ -95,13 +95,13 @@ impl Leash {
 }
 
 /// Lets these descriptors through the exec of a child. To be called after everything that closes descriptors on exec.
-pub(in crate::process) fn pass_on(command: &mut Command, descriptors: &[OwnedFd; 2]) {
-    let numbers = descriptors.each_ref().map(AsRawFd::as_raw_fd);
+pub(in crate::process) fn pass_on(command: &mut Command, descriptors: &[OwnedFd]) {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     // SAFETY: the closure runs between fork and exec and makes one system call per number, nothing else. The numbers
     // are open in the child too: the caller keeps the descriptors until it has spawned.
     unsafe {
         command.pre_exec(move || {
-            for number in numbers {
+            for &number in &numbers {
                 if libc::fcntl(number, libc::F_SETFD, 0) == -1 {
                     return Err(io::Error::last_os_error());
                 }

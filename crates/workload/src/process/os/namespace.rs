@@ -1,6 +1,6 @@
 //! The system calls that a sandbox is made with and that have no safe wrapper elsewhere. Linux only.
 //!
-//! INVARIANT: [`fork`] and everything that changes the whole process is called in the helper mode only, a process with
+//! INVARIANT: [`fork`], [`fork_beside`] and everything that changes the whole process is called in the helper mode only, a process with
 //! one thread ([`has_one_thread`] is asked first). What is decided is in `crate::sandbox`; here is only how it is said
 //! to the kernel.
 
@@ -8,7 +8,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
@@ -37,6 +37,18 @@ pub(crate) fn has_one_thread() -> bool {
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: the process has one thread (see the module), so no lock is held by a thread that the child lacks.
     let pid = succeed(unsafe { libc::fork() })?;
+    Ok(Pid::from_raw(pid))
+}
+
+/// Forks a child of this process's parent. `None` is the child.
+pub(crate) fn fork_beside() -> io::Result<Option<Pid>> {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: as for `fork`, whose work this is: no flag shares memory, and without a stack the child goes on on its
+    // copy of this one. What the C library's wrapper would do besides is for processes with threads, and to keep the
+    // number of the thread, which only its signals to itself and its locks use.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    let pid = succeed(libc::c_int::try_from(pid).unwrap_or(-1))?;
     Ok(Pid::from_raw(pid))
 }
 
@@ -96,16 +108,6 @@ pub(crate) fn close_all_on_exec() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Holds every signal back that can be held back.
-pub(crate) fn block_signals() {
-    // SAFETY: `set` is initialised by `sigfillset` before it is read, and lives through both calls.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-    }
-}
-
 /// A descriptor that can be read when a child has ended. SIGCHLD is held back from now on.
 pub(crate) fn child_ended() -> io::Result<OwnedFd> {
     // SAFETY: `set` is initialised by `sigemptyset` before it is read, and lives through the calls; the descriptor is
@@ -133,20 +135,6 @@ pub(crate) fn ended_child() -> Option<Pid> {
         about.si_pid()
     };
     Pid::from_raw(pid)
-}
-
-/// Ends this process by the signal, without a core. Returns if the signal does not end processes.
-pub(crate) fn die_by(signal: Signal) {
-    let number = signal.as_raw();
-    // SAFETY: no handler is installed, only the default action; `set` is initialised before it is read.
-    unsafe {
-        libc::signal(number, libc::SIG_DFL);
-        let mut set = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, number);
-        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
-        libc::raise(number);
-    }
 }
 
 /// Ends this process at once, without destructors or what is buffered.

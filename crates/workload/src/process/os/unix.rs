@@ -26,7 +26,7 @@ impl Leash {
 }
 
 /// Nothing is passed on where there are no sandboxes.
-pub(in crate::process) fn pass_on(_command: &mut Command, _descriptors: &[OwnedFd; 2]) {}
+pub(in crate::process) fn pass_on(_command: &mut Command, _descriptors: &[OwnedFd]) {}
 
 /// Tells when a process has ended, without reaping it.
 #[derive(Debug)]

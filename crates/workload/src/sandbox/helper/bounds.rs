@@ -50,8 +50,8 @@ pub(super) fn refuse_unenforceable(plan: &Plan, cgroup: &Cgroup) -> Result<(), S
 
 /// In the process that becomes the command. Limits only ever go down from here.
 pub(crate) fn limit(bounds: &Bounds, has_memory_cgroup: bool) -> Result<(), SetupError> {
-    // The holder and pid 1 are of the same user in the same namespace.
-    let processes = bounds.processes.map(|processes| processes.saturating_add(2));
+    // pid 1 is of the same user in the same namespace.
+    let processes = bounds.processes.map(|processes| processes.saturating_add(1));
     let memory = if has_memory_cgroup { None } else { bounds.memory };
     let limits = [
         (Resource::Core, Some(0), Part::MemoryBound),

@@ -1,7 +1,7 @@
 //! A control group for a sandbox, where this user may make one: version 2 beside skep's own (or below it, at the root),
 //! version 1 below skep's own.
 //!
-//! Made and removed by the holder. One whose holder was killed stays behind, empty, until the next sandbox starts.
+//! Made by the maker, removed by skep. Where skep was killed it stays behind, empty, until the next sandbox starts.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::super::report::{SetupError, Step};
 use super::super::{Bounds, Part};
 
-/// How the directories begin; the holder's process id follows.
+/// How the directories begin; the maker's process id follows.
 const PREFIX: &str = "skep-";
 /// Over which the share of a processor is measured, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
@@ -44,7 +44,7 @@ impl Controller {
     }
 }
 
-/// The directories of one sandbox. pid 1 has a copy and ends without dropping it.
+/// The directories of one sandbox.
 #[derive(Debug, Default)]
 pub(super) struct Cgroup {
     dirs: Vec<Dir>,
@@ -99,7 +99,7 @@ impl Cgroup {
                 let _ =
                     fs::write(place.dir.join("cgroup.subtree_control"), format!("+{}", controller.name()));
             }
-            // Of a killed holder that had the same number.
+            // Of another maker that had the same number.
             let _ = fs::remove_dir(&path);
             fs::create_dir(&path)?;
             let members = OpenOptions::new().write(true).open(path.join("cgroup.procs"));
@@ -125,21 +125,20 @@ impl Cgroup {
     }
 }
 
-/// Removes the directories; nobody is in them any more, or never was.
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        for dir in &self.dirs {
-            let _ = fs::remove_dir(&dir.path);
-        }
+/// Removes what a maker with this process id has made, once nobody is in it any more.
+pub(in crate::sandbox) fn remove(maker: u32) {
+    for place in Controller::ALL.into_iter().filter_map(place) {
+        let _ = fs::remove_dir(place.dir.join(format!("{PREFIX}{maker}")));
     }
 }
 
 /// Whether a group for this could be made, found out by making one.
 pub(super) fn can_hold(controller: Controller) -> bool {
-    let mut made = Cgroup::default();
     // Far above what is used, far below what a machine has.
     let limit = if controller == Controller::Memory { 1 << 30 } else { 100 };
-    made.hold(controller, limit).is_ok()
+    let held = Cgroup::default().hold(controller, limit).is_ok();
+    remove(std::process::id());
+    held
 }
 
 /// The files of a limit, in the order they are written.
@@ -156,12 +155,12 @@ fn settings(controller: Controller, is_v2: bool, limit: u64) -> Vec<(&'static st
     }
 }
 
-/// Takes away what killed holders have left. A group with processes is not removed by the kernel.
+/// Takes away what was left. A group with processes is not removed by the kernel.
 fn sweep(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let holder = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        if holder.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        if maker.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             let _ = fs::remove_dir(entry.path());
         }
     }

@@ -17,21 +17,21 @@ use rustix::process::{
     set_parent_process_death_signal, wait,
 };
 
-use super::super::report::{self, Message, SetupError, Step};
+use super::super::report::{self, Ending, Message, SetupError, Step};
 use super::super::{Network, Part, PrepareNetwork};
 use super::cgroup::Controller;
-use super::{Ending, Task, command, let_go_of_stdio, mounts, walls};
+use super::{Task, command, let_go_of_stdio, mounts, walls};
 use crate::process::os::namespace;
 
-/// Does all of it.
-pub(super) fn run(task: &Task) -> ! {
-    match start(task) {
-        Ok((pid, children)) => {
-            if report::send(&task.control, &Message::Started, &[]).is_err() {
+/// Does all of it. `entered` is closed when this process is in its control group.
+pub(super) fn run(task: &Task, entered: OwnedFd) -> ! {
+    match start(task, entered) {
+        Ok(Running { command, children, init }) => {
+            if report::send(&task.control, &Message::Started { init }, &[]).is_err() {
                 // Nobody is there to use it.
                 namespace::leave(1);
             }
-            look_after(pid, &children, task)
+            look_after(command, &children, task)
         }
         Err(error) => {
             let _ = report::send(&task.control, &Message::Failed(error), &[]);
@@ -40,9 +40,19 @@ pub(super) fn run(task: &Task) -> ! {
     }
 }
 
-fn start(task: &Task) -> Result<(Pid, OwnedFd), SetupError> {
-    die_with_holder(task).map_err(|error| other("pid 1 could not be tied to skep", error))?;
+struct Running {
+    command: Pid,
+    /// Can be read when a child has ended.
+    children: OwnedFd,
+    /// The number of this process where skep is.
+    init: i32,
+}
+
+fn start(task: &Task, entered: OwnedFd) -> Result<Running, SetupError> {
+    die_with_skep(task).map_err(|error| other("pid 1 could not be tied to skep", error))?;
     task.cgroup.enter()?;
+    drop(entered);
+    let init = number_outside().map_err(|error| other("pid 1 does not know its number", error))?;
     enter_namespaces(task.plan.network)?;
     rustix::system::sethostname(b"sandbox").map_err(|error| Step::Part(Part::Ipc).failed(error))?;
     set_up_network(task.plan.network, task.prepare, &task.control)?;
@@ -50,15 +60,20 @@ fn start(task: &Task) -> Result<(Pid, OwnedFd), SetupError> {
     // For the command as well, which is forked below.
     walls::give_up_rights()?;
     let children = namespace::child_ended().map_err(|error| other("children cannot be watched", error))?;
-    let pid = launch(task)?;
-    Ok((pid, children))
+    Ok(Running { command: launch(task)?, children, init })
 }
 
 fn other(text: &str, error: impl Into<io::Error>) -> SetupError {
     Step::Other(text.to_owned()).failed(error)
 }
 
-fn die_with_holder(task: &Task) -> io::Result<()> {
+/// The process id that this process has in the namespace whose `/proc` is mounted here, which is still the host's.
+fn number_outside() -> io::Result<i32> {
+    let link = std::fs::read_link("/proc/self")?;
+    link.to_str().and_then(|number| number.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn die_with_skep(task: &Task) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have ended before the line above: then nobody reads the ending any more.
     let mut ending = [PollFd::new(&task.ending, PollFlags::empty())];
