@@ -39,7 +39,7 @@ pub(super) enum Message {
     Socket,
 }
 
-/// How the command ended: what pid 1 writes, last of all.
+/// How the command ended: what pid 1 writes, last of all, in two bytes (0 and a status, or 1 and a signal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Status(u8),
@@ -47,13 +47,6 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    pub(crate) fn to_bytes(self) -> [u8; 2] {
-        match self {
-            Self::Status(status) => [0, status],
-            Self::Signal(signal) => [1, signal],
-        }
-    }
-
     pub(crate) fn from_bytes(bytes: [u8; 2]) -> Self {
         match bytes {
             [0, status] => Self::Status(status),

@@ -4,10 +4,15 @@
 //! one thread ([`has_one_thread`] is asked first). What is decided is in `crate::sandbox`; here is only how it is said
 //! to the kernel.
 
-use std::io;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Write};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::null;
 
+use rustix::fs::{MemfdFlags, Mode, fchmod, memfd_create};
 use rustix::process::Pid;
 
 /// `struct mount_attr` of mount_setattr(2).
@@ -135,6 +140,24 @@ pub(crate) fn ended_child() -> Option<Pid> {
         about.si_pid()
     };
     Pid::from_raw(pid)
+}
+
+/// The program that is pid 1 of a sandbox, from when its command runs. `init/main.rs` is its source.
+static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
+
+/// Becomes that program, with its name and arguments, and without an environment.
+///
+/// Its file may be run and not be read. The kernel then keeps everybody else from looking into the process
+/// (`PR_SET_DUMPABLE` of prctl(2)), from its first instruction on.
+pub(crate) fn become_init(args: &[String]) -> io::Result<Infallible> {
+    let args: Vec<CString> = args.iter().map(|arg| Ok(CString::new(&**arg)?)).collect::<io::Result<_>>()?;
+    let pointers: Vec<_> = args.iter().map(|arg| arg.as_ptr()).chain([null()]).collect();
+    let mut program = File::from(memfd_create(c"init", MemfdFlags::CLOEXEC)?);
+    program.write_all(INIT)?;
+    fchmod(&program, Mode::XUSR)?;
+    // SAFETY: the lists end with a null pointer, and they and the texts in them live through the call.
+    unsafe { libc::fexecve(program.as_raw_fd(), pointers.as_ptr(), [null()].as_ptr()) };
+    Err(io::Error::last_os_error())
 }
 
 /// Ends this process at once, without destructors or what is buffered.

@@ -1,23 +1,23 @@
-//! pid 1 of a sandbox: builds it, starts the command in it, reaps, and ends as soon as the command has.
+//! pid 1 of a sandbox until its command runs: builds it, and starts the command in it. Then it becomes a program that is
+//! nothing but pid 1 ([`namespace::become_init`]), which reaps and ends as soon as the command has.
 //!
 //! When it ends, in whatever way, the kernel kills everything else in its PID namespace, processes that left the group
 //! and the session included. It has no rights left by the time the command runs, and the command can neither signal it
 //! nor look into it.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::write;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
-    set_parent_process_death_signal, wait,
+    DumpableBehavior, Pid, Signal, set_dumpable_behavior, set_parent_process_death_signal,
 };
 
-use super::super::report::{self, Ending, Message, SetupError, Step};
+use super::super::report::{self, Message, SetupError, Step};
 use super::super::{Network, Part, PrepareNetwork};
 use super::cgroup::Controller;
 use super::{Task, command, let_go_of_stdio, mounts, walls};
@@ -25,21 +25,12 @@ use crate::process::os::namespace;
 
 /// Does all of it. `entered` is closed when this process is in its control group.
 pub(super) fn run(task: &Task, entered: OwnedFd) -> ! {
-    match start(task, entered) {
-        Ok(Running { command, children, init }) => {
-            if report::send(&task.control, &Message::Started { init }, &[]).is_err() {
-                // Nobody is there to use it.
-                namespace::leave(1);
-            }
-            look_after(command, &children, task)
-        }
-        Err(error) => {
-            let _ = report::send(&task.control, &Message::Failed(error), &[]);
-            namespace::leave(1)
-        }
-    }
+    let Err(error) = start(task, entered).and_then(|running| become_init(&running, task));
+    let _ = report::send(&task.control, &Message::Failed(error), &[]);
+    namespace::leave(1)
 }
 
+/// A command that runs.
 struct Running {
     command: Pid,
     /// Can be read when a child has ended.
@@ -61,6 +52,20 @@ fn start(task: &Task, entered: OwnedFd) -> Result<Running, SetupError> {
     walls::give_up_rights()?;
     let children = namespace::child_ended().map_err(|error| other("children cannot be watched", error))?;
     Ok(Running { command: launch(task)?, children, init })
+}
+
+/// Becomes the program that looks after the command; that one tells skep that it runs.
+fn become_init(running: &Running, task: &Task) -> Result<Infallible, SetupError> {
+    let failed = |error: io::Error| other("pid 1 could not become what it is to be", error);
+    let text = |message: &Message| serde_json::to_string(message).map_err(|error| failed(error.into()));
+    let mut args = vec!["skep: pid 1".to_owned(), running.command.as_raw_pid().to_string()];
+    namespace::close_all_on_exec().map_err(failed)?;
+    for passed_on in [&running.children, &task.control, &task.ending] {
+        fcntl_setfd(passed_on, FdFlags::empty()).map_err(|error| failed(error.into()))?;
+        args.push(passed_on.as_raw_fd().to_string());
+    }
+    args.extend([text(&Message::Started { init: running.init })?, text(&Message::Socket)?]);
+    namespace::become_init(&args).map_err(failed)
 }
 
 fn other(text: &str, error: impl Into<io::Error>) -> SetupError {
@@ -140,55 +145,4 @@ fn launch(task: &Task) -> Result<Pid, SetupError> {
     // A report that was cut says at least that there was one.
     Err(serde_json::from_slice(&failure)
         .unwrap_or_else(|error| other("the command was not started", io::Error::from(error))))
-}
-
-/// Until the command has ended.
-fn look_after(command: Pid, children: &OwnedFd, task: &Task) -> ! {
-    let mut is_heard = true;
-    loop {
-        let mut waited = vec![PollFd::new(children, PollFlags::IN)];
-        if is_heard {
-            waited.push(PollFd::new(&task.control, PollFlags::IN));
-        }
-        let woken = poll(&mut waited, None);
-        let is_asked = waited.get(1).is_some_and(|control| !control.revents().is_empty());
-        if woken.is_ok() && is_asked {
-            is_heard = answer(&task.control);
-        }
-        let mut signals = [0; 1024];
-        let _ = rustix::io::read(children, &mut signals);
-        if let Some(ending) = reap(command) {
-            let _ = write(&task.ending, &ending.to_bytes());
-            namespace::leave(0);
-        }
-    }
-}
-
-/// Reaps what has ended. How the command did, if it was among them.
-fn reap(command: Pid) -> Option<Ending> {
-    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        if pid == command {
-            return ending(status);
-        }
-    }
-    None
-}
-
-fn ending(status: WaitStatus) -> Option<Ending> {
-    let byte = |number: i32| u8::try_from(number).ok();
-    let by_itself = status.exit_status().and_then(byte).map(Ending::Status);
-    by_itself.or_else(|| status.terminating_signal().and_then(byte).map(Ending::Signal))
-}
-
-/// Answers one request. `false`: nobody will ask any more.
-fn answer(control: impl AsFd) -> bool {
-    match report::receive(&control) {
-        Ok(Some((Message::WantSocket, _))) => {
-            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
-            let sockets: Vec<OwnedFd> = socket.into_iter().collect();
-            report::send(&control, &Message::Socket, &sockets).is_ok()
-        }
-        Ok(Some(_)) => true,
-        Ok(None) | Err(_) => false,
-    }
 }
