@@ -94,6 +94,7 @@ pub async fn run(
     let serving = axum::serve(OwnConnections(listener), api.router());
     let serving =
         tokio::spawn(serving.with_graceful_shutdown(closed.clone().cancelled_owned()).into_future());
+    ::workload::process::let_go_of_program_file();
     stop.cancelled().await;
     // The socket answers until nothing runs any more.
     fleet.leave().await;

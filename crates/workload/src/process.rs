@@ -39,7 +39,7 @@ pub use command::{BadCommand, CommandSpec};
 pub use exit::{Asked, Cause, Exit};
 #[cfg(target_os = "linux")]
 pub use os::netns;
-pub use os::raise_open_files;
+pub use os::{let_go_of_program_file, raise_open_files};
 pub use spawn_error::SpawnError;
 
 use self::confined::Confined;

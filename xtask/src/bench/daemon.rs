@@ -32,8 +32,8 @@ pub(super) struct DaemonReport {
     pub(super) servers: usize,
     /// The daemon, besides its servers.
     pub(super) with_servers: Memory,
-    /// Kilobytes that the processes around the servers share with nobody.
-    pub(super) sandboxes_kb: u64,
+    /// Kilobytes of the servers' pid 1s, what several have in common counted once.
+    pub(super) inits_kb: u64,
     pub(super) list_ms: f64,
 }
 
@@ -55,17 +55,15 @@ pub(super) fn measure(binary: &Path) -> anyhow::Result<DaemonReport> {
     }
     std::thread::sleep(SETTLING);
     let with_servers = usage::memory(daemon.pid());
-    // Of each server: who holds its sandbox, and pid 1 of that.
-    let holders = usage::children(daemon.pid());
-    let inits = holders.iter().flat_map(|holder| usage::children(*holder));
-    let sandboxes: Vec<u32> = holders.iter().copied().chain(inits).collect();
-    ensure!(sandboxes.len() == 2 * SERVERS, "not every server is in a sandbox: {sandboxes:?}");
-    let sandboxes_kb = sandboxes.iter().map(|pid| usage::memory(*pid).unshared_kb).sum();
+    // Of each sandbox; the server is below.
+    let inits = usage::children(daemon.pid());
+    ensure!(inits.len() == SERVERS, "not every server is in a sandbox: {inits:?}");
+    let inits_kb = inits.iter().map(|pid| usage::memory(*pid).proportional_kb).sum();
     let mut lists = (0..LISTS).map(|_| user.list()).collect::<anyhow::Result<Vec<_>>>()?;
     lists.sort_unstable();
     let list_ms = lists[LISTS / 2].as_secs_f64() * 1000.0;
     daemon.stop()?;
-    Ok(DaemonReport { idle, servers: SERVERS, with_servers, sandboxes_kb, list_ms })
+    Ok(DaemonReport { idle, servers: SERVERS, with_servers, inits_kb, list_ms })
 }
 
 impl User<'_> {

@@ -127,10 +127,6 @@ pub(super) fn daemon(report: &DaemonReport) {
     for (what, memory) in [("idle", report.idle), ("with isolated servers", report.with_servers)] {
         println!("| {what} | {:.1} | {:.1} |", mb(memory.resident_kb), mb(memory.own_kb));
     }
-    println!(
-        "\nthe processes around {} servers, unshared: {:.1} MB in all",
-        report.servers,
-        mb(report.sandboxes_kb)
-    );
+    println!("\npid 1 of the {} servers' sandboxes: {:.1} MB in all", report.servers, mb(report.inits_kb));
     println!("`skep list`, from start to end: {:.1} ms\n", report.list_ms);
 }

@@ -25,8 +25,8 @@ pub(super) fn resident_kb(pid: u32) -> u64 {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Memory {
     pub(super) resident_kb: u64,
-    /// Of these, what no other process has, files that only this one has mapped included.
-    pub(super) unshared_kb: u64,
+    /// The same, with what several processes have mapped divided by their number.
+    pub(super) proportional_kb: u64,
     /// Of these, what is in no file.
     pub(super) own_kb: u64,
 }
@@ -37,11 +37,7 @@ pub(super) fn memory(pid: u32) -> Memory {
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
     };
-    Memory {
-        resident_kb: field("Rss:"),
-        unshared_kb: field("Private_Clean:") + field("Private_Dirty:"),
-        own_kb: field("Anonymous:"),
-    }
+    Memory { resident_kb: field("Rss:"), proportional_kb: field("Pss:"), own_kb: field("Anonymous:") }
 }
 
 /// The processes that a process has started.

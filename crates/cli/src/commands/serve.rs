@@ -148,6 +148,7 @@ async fn last(
         () = serving.ready() => {}
     }
     telling.tell(name, serving)?;
+    workload::process::let_go_of_program_file();
     tokio::select! {
         why = serving.failed() => bail!("{name}: {why}"),
         () = signals.next() => Ok(Outcome::Done),

@@ -16,5 +16,5 @@ pub(crate) mod namespace;
 #[cfg(target_os = "linux")]
 pub mod netns;
 
-pub use imp::raise_open_files;
 pub(super) use imp::{ExitWatch, Leash, pass_on};
+pub use imp::{let_go_of_program_file, raise_open_files};

@@ -45,6 +45,37 @@ pub fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: given.maximum, maximum: given.maximum });
 }
 
+/// Gives back the pages of this program's file that were looked at up to now. To be called when a process that is to live
+/// long has begun: what only its beginning needed, the loader's table of addresses and the reading of arguments among it,
+/// is a good part of what an idle one holds. What is needed again is mapped again from the page cache.
+pub fn let_go_of_program_file() {
+    /// The first object that is told is the program itself.
+    unsafe extern "C" fn let_go(
+        object: *mut libc::dl_phdr_info,
+        _: libc::size_t,
+        _: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the loader's description is valid during this call, its list of segments as long as it says.
+        let (base, segments) = unsafe {
+            let object = &*object;
+            (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+        };
+        // What may be written, if only until the loader was done, is not as in the file any more.
+        let is_as_in_file = |flags| flags & libc::PF_W == 0;
+        for segment in segments.iter().filter(|it| it.p_type == libc::PT_LOAD && is_as_in_file(it.p_flags)) {
+            let page = u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX);
+            let start = (base + segment.p_vaddr) / page * page;
+            let bytes = base + segment.p_vaddr + segment.p_memsz - start;
+            // SAFETY: the segment is mapped from the file, privately, and never written: its pages are read again.
+            // That this very code is among them makes no difference to it. It cannot fail so that it would matter.
+            unsafe { libc::madvise(start as *mut libc::c_void, bytes as usize, libc::MADV_DONTNEED) };
+        }
+        1
+    }
+    // SAFETY: the function keeps to the convention and nothing it is given is kept.
+    unsafe { libc::dl_iterate_phdr(Some(let_go), std::ptr::null_mut()) };
+}
+
 /// Kills the group of the command it was tied to when it is dropped, or when this process ends in any way.
 ///
 /// INVARIANT: when the last writing end goes, a reading end must still be open, or nobody is told. A dying process
@@ -169,6 +200,22 @@ impl ExitWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_goes_on_without_the_pages_of_its_file() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let before = resident();
+        let_go_of_program_file();
+        let after = resident();
+        assert!(after < before, "{before} kB before, {after} kB after");
+        // What the loader has written is still there.
+        let shown: Vec<&dyn std::fmt::Debug> = vec![&1, &"two"];
+        assert_eq!(format!("{shown:?}"), "[1, \"two\"]");
+    }
 
     #[test]
     fn the_writing_end_has_a_reading_end_on_each_side() {

@@ -11,6 +11,9 @@ use tokio::sync::watch;
 /// Commands would get it too: it is left as it is.
 pub fn raise_open_files() {}
 
+/// What lies in memory is the system's affair.
+pub fn let_go_of_program_file() {}
+
 /// Ties nothing: there is no parent-death signal here.
 #[derive(Debug)]
 pub(in crate::process) struct Leash;
