@@ -1,5 +1,6 @@
 //! The hub between a client and scripted backends, in paused time.
 
+mod carried;
 mod composites;
 mod meta;
 mod modern;

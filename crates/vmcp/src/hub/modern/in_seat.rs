@@ -23,7 +23,7 @@ use super::super::ask::{NoAnswer, result};
 use super::super::era::refuses_legacy;
 use super::super::health::Seen;
 use super::super::overdue::late;
-use super::super::own::OwnTool;
+use super::super::own::{OwnRequest, OwnTool};
 use super::super::requests::{LEVELS, is_down, is_unknown_session, unavailable};
 use super::super::session::Opened;
 use super::super::{Hub, Member};
@@ -265,7 +265,9 @@ impl InSeat {
             Behind::Backend(member) => self.begin_at(member).await,
             Behind::Hub(tool) => {
                 let (session, accepts) = (&self.seat.session, Asked::takes_all());
-                let response = self.hub.answer_own(tool.clone(), session, &self.theirs, accepts).await;
+                let headers = &self.asked.head.headers;
+                let request = OwnRequest { session, message: &self.theirs, accepts, headers };
+                let response = self.hub.answer_own(tool.clone(), request).await;
                 Ok(Reading::new(response))
             }
         }

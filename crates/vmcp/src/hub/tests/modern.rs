@@ -6,7 +6,7 @@ use super::*;
 
 /// A client of 2026-07-28.
 #[derive(Clone)]
-struct Modern {
+pub(super) struct Modern {
     hub: Arc<Hub>,
     principal: PrincipalDigest,
     capabilities: Value,
@@ -15,11 +15,11 @@ struct Modern {
 const VERSION: &str = "2026-07-28";
 
 impl Modern {
-    fn new(hub: &Arc<Hub>, capabilities: Value) -> Self {
+    pub(super) fn new(hub: &Arc<Hub>, capabilities: Value) -> Self {
         Self { hub: Arc::clone(hub), principal: ME, capabilities }
     }
 
-    fn call(&self, method: &str, mut params: Value) -> Call {
+    pub(super) fn call(&self, method: &str, mut params: Value) -> Call {
         let meta = &mut params["_meta"];
         meta["io.modelcontextprotocol/protocolVersion"] = VERSION.into();
         meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "modern", "version": "1"});

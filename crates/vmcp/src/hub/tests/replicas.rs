@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderName;
 use parking_lot::Mutex;
 use proxy::ResendPolicy;
 use uuid::Uuid;
@@ -99,20 +100,24 @@ impl RunStore for Way {
 }
 
 /// Two hubs over the same backends, which share all that replicas share.
-struct Replicas {
-    hubs: [Arc<Hub>; 2],
+pub(super) struct Replicas {
+    pub(super) hubs: [Arc<Hub>; 2],
     ways: [Arc<Way>; 2],
 }
 
 impl Replicas {
-    async fn start(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Self {
+    pub(super) async fn start(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Self {
         let shared =
             Arc::new(Shared { log: MemoryLog::new(10), leases: Mutex::default(), letters: Mutex::default() });
         let ways = [0, 1].map(|number| {
             Arc::new(Way { shared: Arc::clone(&shared), number, is_dead: AtomicBool::new(false) })
         });
         let config = HubConfig {
-            shape: Shape { workflows: workflows(composites), ..Shape::default() },
+            shape: Shape {
+                workflows: workflows(composites),
+                passed_headers: vec![HeaderName::from_static("x-tenant")],
+                ..Shape::default()
+            },
             resend: Arc::new(ResendPolicy::new(["again".to_owned()], false)),
             store: Arc::new(SharedSessions(MemoryStore::default())),
             ..config()
@@ -128,11 +133,11 @@ impl Replicas {
     }
 
     /// The same client at the other one.
-    fn other(&self, client: &Client) -> Client {
+    pub(super) fn other(&self, client: &Client) -> Client {
         Client { hub: Arc::clone(&self.hubs[1]), ..client.clone() }
     }
 
-    fn dies(&self) {
+    pub(super) fn dies(&self) {
         self.ways[0].is_dead.store(true, Ordering::Relaxed);
     }
 }
@@ -172,7 +177,7 @@ impl SessionStore for SharedSessions {
 }
 
 /// The id of the event that a stream begins with.
-async fn primed(stream: &mut Body) -> String {
+pub(super) async fn primed(stream: &mut Body) -> String {
     let event = stream.frame().await.unwrap().unwrap().into_data().unwrap();
     let text = String::from_utf8(event.to_vec()).unwrap();
     text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned()
@@ -190,7 +195,7 @@ fn calls(backend: &Scripted, tool: &str) -> usize {
     backend.asked("tools/call").iter().filter(|(_, message)| message["params"]["name"] == tool).count()
 }
 
-const LONG: &str = "  - {id: one, tool: a.echo}\n  - {id: two, tool: a.SLOW, timeout: 20m, dependsOn: [one]}\n  \
+pub(super) const LONG: &str = "  - {id: one, tool: a.echo}\n  - {id: two, tool: a.SLOW, timeout: 20m, dependsOn: [one]}\n  \
                     - {id: three, tool: a.shows, arguments: {v: '{{.steps.one.output.text}}'}, dependsOn: [two]}";
 
 #[tokio::test(start_paused = true)]
