@@ -1,4 +1,5 @@
-//! Where runs of workflows are kept: beside session records, sealed, since what tools are given and say is private.
+//! Where runs of workflows are kept, and letters of replicas: beside session records, sealed, since what tools are given and
+//! say is private.
 //!
 //! A text of a log is bound to its run and its place in it, and has the time at which it was written.
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::records::logs::{Behind, Logs, MemoryLogs};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
+use vmcp::hub::{MailUnavailable, Mailboxes, Mailing};
 use vmcp::workflow::log::{Event, LogError, Logging, RunLog};
 use vmcp::workflow::runs::{Dated, Letter, RunStore};
 
@@ -26,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 const LOG: &[u8] = b"run-log-v1";
 const LETTER: &[u8] = b"letter-v1";
+const MAIL: &[u8] = b"mail-v1";
 
 /// Runs, sealed, in a place for logs.
 pub(crate) struct SealedRuns {
@@ -187,6 +190,36 @@ impl RunStore for SealedRuns {
             serde_json::to_writer(&mut plain, &letter).map_err(unreadable)?;
             let sealed = self.keys.seal(LETTER, &plain);
             self.logs.post(run, sealed.into()).await.map_err(unavailable)
+        })
+    }
+}
+
+fn away(error: store::Unavailable) -> MailUnavailable {
+    MailUnavailable(error.0)
+}
+
+impl Mailboxes for SealedRuns {
+    fn hold(&self, mailbox: Uuid, hold: Duration) -> Mailing<'_, Option<Vec<Bytes>>> {
+        Box::pin(async move {
+            let letters = self.logs.hold(mailbox, self.holder, hold).await.map_err(away)?;
+            let read = |sealed: Bytes| {
+                let mut sealed = sealed.to_vec();
+                let plain = self.keys.open(MAIL, &mut sealed)?;
+                // What does not open was left by somebody else, or for somebody else.
+                plain.strip_prefix(mailbox.as_bytes()).map(Bytes::copy_from_slice)
+            };
+            Ok(letters.map(|letters| letters.into_iter().filter_map(read).collect()))
+        })
+    }
+
+    fn release(&self, mailbox: Uuid) -> Mailing<'_, ()> {
+        Box::pin(async move { self.logs.release(mailbox, self.holder).await.map_err(away) })
+    }
+
+    fn post(&self, mailbox: Uuid, letter: Bytes) -> Mailing<'_, bool> {
+        Box::pin(async move {
+            let sealed = self.keys.seal(MAIL, &[&mailbox.as_bytes()[..], &letter].concat());
+            self.logs.post(mailbox, sealed.into()).await.map_err(away)
         })
     }
 }

@@ -302,7 +302,7 @@ impl Hub {
 
     /// Whether a tool may be called again although it may have done what it does: where the operator names it, or has said
     /// of it that it does no harm, or trusts what backends say.
-    fn may_resend(&self, tool: &str, route: &Route) -> bool {
+    pub(super) fn may_resend(&self, tool: &str, route: &Route) -> bool {
         let is_harmless = |hints: Hints| hints.read_only == Some(true) || hints.idempotent == Some(true);
         let policy = &self.config.resend;
         is_harmless(route.said)

@@ -18,6 +18,7 @@ use proxy::failure::FailureClass;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use super::super::ask::{NoAnswer, result};
 use super::super::era::refuses_legacy;
@@ -29,13 +30,14 @@ use super::super::session::Opened;
 use super::super::{Hub, Member};
 use super::asked::Asked;
 use super::envelope::{answer_for_modern, for_legacy, request_text};
+use super::handing_over::Gone;
 use super::passing::{Outcome, in_time};
 use super::questions::Question;
 use super::reading::Reading;
 use super::said::{Heard, QUEUE, Said};
 use super::seats::Seat;
 use super::waiting::Round;
-use super::{Response, refuse, status};
+use super::{Response, ended, refuse, status};
 
 /// For a backend to take note of something.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
@@ -66,7 +68,7 @@ impl Hub {
             Heard::OtherEra => {
                 Outcome::OtherEra(unavailable(member, &asked.message, "it wants no session any more"))
             }
-            Heard::Nothing => Outcome::Answered(ended(asked)),
+            Heard::Nothing => Outcome::Answered(ended(&asked.message)),
         }
     }
 
@@ -78,7 +80,7 @@ impl Hub {
         };
         match self.run_in(seat, Behind::Hub(tool), asked, &asked.message).await {
             Heard::Answer(response) => response,
-            Heard::OtherEra | Heard::Nothing => ended(asked),
+            Heard::OtherEra | Heard::Nothing => ended(&asked.message),
         }
     }
 
@@ -95,22 +97,27 @@ impl Hub {
     }
 
     /// The client of a call that waits is back.
-    pub(super) async fn come_back(&self, asked: &Asked, process: uuid::Uuid, call: uuid::Uuid) -> Response {
+    ///
+    /// # Errors
+    /// The call waits, or waited, in another process, where it is not to be found.
+    pub(super) async fn come_back(
+        self: &Arc<Self>,
+        asked: &Asked,
+        process: Uuid,
+        call: Uuid,
+    ) -> Result<Response, Gone> {
+        if process != self.waiting.process {
+            return self.hand_over(asked, process, call).await;
+        }
         let (line, said) = mpsc::channel(QUEUE);
-        match self.waiting.wake(process, call, Round { asked: asked.clone(), line }) {
+        Ok(match self.waiting.wake(call, Round { message: asked.message.clone(), line }) {
             Ok(()) => match self.hear(asked.accepts, said).await {
                 Heard::Answer(response) => response,
-                Heard::OtherEra | Heard::Nothing => ended(asked),
+                Heard::OtherEra | Heard::Nothing => ended(&asked.message),
             },
             Err(reply) => refuse(&asked.message, "call_not_here", reply),
-        }
+        })
     }
-}
-
-fn ended(asked: &Asked) -> Response {
-    let reply = ErrorReply::new(ErrorCode::OutcomeUnknown, "the call ended without an answer")
-        .with_data(json!({"origin": "skep", "class": "interrupted", "executed": "unknown"}));
-    refuse(&asked.message, "interrupted", reply)
 }
 
 /// A question that the backend waits for.

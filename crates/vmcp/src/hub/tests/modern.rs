@@ -43,7 +43,7 @@ impl Modern {
         Call { request, principal: self.principal, client: ([127, 0, 0, 1], 1).into(), tls: false }
     }
 
-    async fn send(&self, method: &str, params: Value) -> Response<Body> {
+    pub(super) async fn send(&self, method: &str, params: Value) -> Response<Body> {
         let response = self.hub.handle(self.call(method, params)).await;
         assert!(!response.headers().contains_key(&headers::SESSION_ID));
         response
@@ -55,7 +55,7 @@ impl Modern {
         answer
     }
 
-    async fn tool(&self, name: &str, more: Value) -> Value {
+    pub(super) async fn tool(&self, name: &str, more: Value) -> Value {
         let mut params = json!({"name": name, "arguments": {}});
         for (name, value) in more.as_object().unwrap() {
             params[name] = value.clone();
@@ -70,14 +70,14 @@ impl Modern {
     }
 }
 
-fn given(asks: &Value, answers: &[(&str, Value)]) -> Value {
+pub(super) fn given(asks: &Value, answers: &[(&str, Value)]) -> Value {
     let answers: serde_json::Map<_, _> =
         answers.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     json!({"requestState": asks["result"]["requestState"], "inputResponses": answers})
 }
 
 /// All events of an answer.
-async fn events(response: Response<Body>) -> Vec<Value> {
+pub(super) async fn events(response: Response<Body>) -> Vec<Value> {
     let text = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
     text.lines()
@@ -238,7 +238,7 @@ async fn nobody_waits_forever_and_a_strange_process_says_so() {
     let there = Modern::new(&replica, json!({"roots": {}}));
     let refused = there.tool("old_asks", given(&asks, &[])).await;
     assert_eq!(refused["error"]["data"]["class"], "call_not_here", "{refused}");
-    assert!(refused["error"]["message"].as_str().unwrap().contains("another process"));
+    assert!(refused["error"]["message"].as_str().unwrap().contains("is gone"));
     sleep(Duration::from_secs(601)).await;
     assert_eq!(old.asked("notifications/cancelled").len(), 1);
     assert_eq!(client.tool("old_asks", given(&asks, &[])).await["error"]["code"], -31001);

@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) begins_after: Duration,
     /// Each page of tools has another one behind it.
     pub(super) endless: bool,
-    /// `again` and `once` come to no end until this does.
+    /// `again` and `once` come to no end until this does, and `asks` to none at all.
     pub(super) holds_up: bool,
     /// All messages it got, with the session they came in.
     pub(super) got: Vec<(String, Value)>,
@@ -148,6 +148,8 @@ impl Scripted {
         match message.kind() {
             Kind::Request => self.request(&session, message, &value).await,
             Kind::Notification => accepted(),
+            // It takes its time.
+            Kind::Result if self.state.lock().holds_up => accepted(),
             Kind::Result | Kind::Error => {
                 let waiting = self.state.lock().waiting.get_mut(&session).and_then(VecDeque::pop_front);
                 let Some((id, waiting)) = waiting else {

@@ -48,6 +48,7 @@ impl InSeat {
                 let _ = line.send(self.last(&reply)).await;
                 return None;
             };
+            self.hub.be_found().await;
             let asks = self.asks(call)?;
             if line.send(asks).await.is_err() {
                 return None;
@@ -79,9 +80,9 @@ impl InSeat {
             () = sleep_until(Instant::now() + ANSWERED_WITHIN) => return None,
             () = self.hub.draining.cancelled() => return None,
         };
-        let given = responses(&round.asked.message).unwrap_or_default();
+        let given = responses(&round.message).unwrap_or_default();
         let given = Object::read(&given).unwrap_or_default();
-        self.asked = round.asked;
+        self.asked.message = round.message;
         let mut left = Vec::new();
         for open in std::mem::take(&mut self.open) {
             match given.get(&open.question.key) {
