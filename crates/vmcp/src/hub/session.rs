@@ -15,7 +15,7 @@ use papaya::HashMap as SharedMap;
 use parking_lot::Mutex;
 use proxy::session::table::InUse;
 use proxy::session::{PartTokens, Remembered, Session};
-use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{NoAnswer, Reply, Speaker};
@@ -39,8 +39,8 @@ pub(super) struct Held {
     /// Held by whoever writes the record.
     pub(super) keeping: AsyncMutex<()>,
     pub(super) stream: Mutex<Stream>,
-    /// A backend's session has begun.
-    pub(super) began: Notify,
+    /// Counts how often a backend's session has begun.
+    pub(super) began: watch::Sender<u64>,
     /// Counts how often what the client has subscribed to has changed.
     pub(super) subscribed: watch::Sender<u64>,
     pub(super) questions: OpenQuestions,
@@ -121,7 +121,7 @@ impl Held {
             epoch: AtomicU32::new(epoch),
             keeping: AsyncMutex::default(),
             stream: Mutex::default(),
-            began: Notify::new(),
+            began: watch::channel(0).0,
             subscribed: watch::channel(0).0,
             questions: OpenQuestions::default(),
             is_own: false,
@@ -289,7 +289,7 @@ impl Hub {
             opening.clone_from(&opened.as_ref().err().cloned());
             if let Ok(opened) = &opened {
                 slot.opened.store(Some(Arc::clone(opened)));
-                session.backend.began.notify_one();
+                session.backend.began.send_modify(|began| *began += 1);
             }
             drop(opening);
             // Nobody may be there any more.
