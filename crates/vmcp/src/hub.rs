@@ -37,6 +37,7 @@ mod requests;
 mod runs;
 mod session;
 mod snapshot;
+mod spoken;
 mod streamable;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,7 @@ use modern::seats::Seats;
 use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
+use spoken::Room;
 
 pub use mail::{MailUnavailable, Mailboxes, Mailing};
 pub use meta::MetaTools;
@@ -191,6 +193,7 @@ pub struct Hub {
     seats: Seats,
     waiting: Waiting,
     mailbox: Mailbox,
+    spoken: Room,
     runs: Runs,
 }
 
@@ -225,6 +228,7 @@ impl Hub {
             seats: Seats::default(),
             waiting: Waiting::default(),
             mailbox: Mailbox::default(),
+            spoken: Room::default(),
             runs,
         })
     }

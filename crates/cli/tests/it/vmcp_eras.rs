@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::Program;
 use testkit::mcp::Session;
 
-use crate::harness::{free_port, post, redis, skep};
+use crate::harness::{Listener, free_port, post, redis, skep};
 use crate::vmcp::{all_there, file, file_with, kill, serve};
 use crate::workflows;
 
@@ -126,4 +126,29 @@ async fn a_client_comes_back_to_another_replica_and_its_call_goes_on_where_it_wa
     );
     let anew = comes_back(&there, again, &anew).await;
     assert_eq!(anew["result"]["inputRequests"], first["inputRequests"], "from the beginning: {anew}");
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_off_takes_up_the_answer_of_a_server_without_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_new, new) = only("modern");
+    let file = file(folder.path(), &[("new", &new)]);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["new"]).await;
+    let mut stream = workflows::begin(&session, "new_slow", json!({"steps": 20, "delay_ms": 50})).await;
+    let mut steps = Vec::new();
+    loop {
+        let (message, cursor) = stream.next().await;
+        if message["id"] == "call" {
+            assert_eq!(message["result"]["content"][0]["text"], "20 steps done", "{message}");
+            break;
+        }
+        steps.push(message["params"]["progress"].as_u64().unwrap());
+        if steps.len() % 6 == 0 {
+            // Its connection breaks.
+            stream = Listener::open(&session, &format!("Last-Event-ID: {cursor}\r\n")).await;
+        }
+    }
+    assert_eq!(steps, (1..=20).collect::<Vec<_>>(), "nothing twice, and nothing is missing");
 }

@@ -166,7 +166,10 @@ impl Hub {
     /// The rest of an answer that somebody has begun to give.
     async fn resume(self: &Arc<Self>, session: &Arc<Session<Held>>, last: Foreign<'_>) -> Option<Body> {
         match last.backend {
-            "" => self.resume_run(session, last.own).await,
+            "" => match self.resume_spoken(session, last.own) {
+                Some(body) => Some(body),
+                None => self.resume_run(session, last.own).await,
+            },
             _ => self.resume_answer(session, last).await,
         }
     }

@@ -21,7 +21,7 @@ mod passing;
 mod questions;
 pub(in crate::hub) mod reading;
 mod relay;
-mod said;
+pub(in crate::hub) mod said;
 pub(in crate::hub) mod seats;
 mod state;
 mod tasks;

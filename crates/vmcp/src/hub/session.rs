@@ -23,6 +23,7 @@ use super::era::{Found, doubts_legacy};
 use super::listen::Stream;
 use super::listing::Greeting;
 use super::open_questions::OpenQuestions;
+use super::spoken::Spoken;
 use super::voice::Asides;
 use super::{Hub, Member};
 
@@ -46,6 +47,8 @@ pub(super) struct Held {
     pub(super) questions: OpenQuestions,
     /// Of the hub itself, for clients without sessions: nobody else knows it.
     pub(super) is_own: bool,
+    /// Answers whose events the hub numbers.
+    pub(super) spoken: Spoken,
     /// What the hub itself says on the stream.
     pub(super) asides: Asides,
     /// The client's requests that the hub itself answers, and what gives each of them up.
@@ -125,6 +128,7 @@ impl Held {
             subscribed: watch::channel(0).0,
             questions: OpenQuestions::default(),
             is_own: false,
+            spoken: Spoken::default(),
             asides: Asides::default(),
             own: Mutex::default(),
         };

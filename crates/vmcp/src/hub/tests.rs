@@ -7,6 +7,7 @@ mod modern;
 mod replicas;
 mod rounds;
 mod scripted;
+mod spoken;
 mod unasked;
 
 use std::sync::Arc;

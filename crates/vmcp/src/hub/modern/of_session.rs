@@ -81,7 +81,7 @@ impl Hub {
             let _ = rounds.line.send(last).await;
             drop(in_flight);
         });
-        match self.hear(accepts, said).await {
+        match self.hear_in(session, accepts, said).await {
             Heard::Answer(response) => Bridged::Answered(response),
             Heard::OtherEra => Bridged::OtherEra,
             Heard::Nothing => Bridged::Answered(not_answered(member, &message, "the call ended", "unknown")),

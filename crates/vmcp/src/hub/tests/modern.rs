@@ -82,6 +82,7 @@ pub(super) async fn events(response: Response<Body>) -> Vec<Value> {
     let text = String::from_utf8(text.to_vec()).unwrap();
     text.lines()
         .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| !data.is_empty())
         .map(|data| serde_json::from_str(data).unwrap())
         .collect()
 }
