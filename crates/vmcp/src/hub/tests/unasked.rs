@@ -1,5 +1,6 @@
 //! What backends ask on the streams of their own, while no call is under way.
 
+use super::modern::{Modern, given};
 use super::*;
 
 fn question(number: u64) -> Value {
@@ -61,4 +62,55 @@ async fn who_has_begun_a_new_session_is_heard_in_that_one_at_once() {
     let asked = next_question(&mut stream).await;
     let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}});
     assert_eq!(client.send(&answer).await.status(), 202);
+}
+
+/// A call of a client without a session that does not end before it may.
+async fn held_up(a: &Scripted, client: &Modern) -> tokio::task::JoinHandle<Value> {
+    a.state.lock().holds_up = true;
+    let client = client.clone();
+    let call = tokio::spawn(async move { client.tool("a_again", json!({})).await });
+    // Less than after which a client is shown that somebody is there.
+    sleep(Duration::from_secs(1)).await;
+    call
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_beside_a_call_is_asked_of_the_client_of_the_call() {
+    let a = Scripted::new("a", &["again"]);
+    let hub = ready(&[&a]).await;
+    let client = Modern::new(&hub, json!({"roots": {}}));
+    for (number, session) in [(1, "a-2"), (2, "a-2")] {
+        let call = held_up(&a, &client).await;
+        a.says(&question(number));
+        let asks = call.await.unwrap();
+        let questions = asks["result"]["inputRequests"].as_object().unwrap_or_else(|| panic!("{asks}"));
+        let (key, asked) = questions.iter().next().unwrap();
+        assert_eq!((&asked["method"], questions.len()), (&json!("roots/list"), 1));
+        a.state.lock().holds_up = false;
+        let done = client.tool("a_again", given(&asks, &[(key, json!({"roots": [number]}))])).await;
+        assert_eq!(done["result"]["resultType"], "complete", "{done}");
+        let got = a.state.lock().got.clone();
+        let mut heard = got.iter().filter(|(_, message)| message["result"]["roots"] == json!([number]));
+        let (to, message) = heard.next().expect("an answer");
+        assert_eq!((&**to, &message["id"]), (session, &json!(format!("own-{number}"))));
+        assert!(heard.next().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_cannot_be_asked_is_refused_and_its_call_goes_on() {
+    let a = Scripted::new("a", &["again"]);
+    let hub = ready(&[&a]).await;
+    let client = Modern::new(&hub, json!({"elicitation": {}}));
+    let call = held_up(&a, &client).await;
+    a.says(&question(1));
+    sleep(Duration::from_millis(500)).await;
+    a.state.lock().holds_up = false;
+    let done = call.await.unwrap();
+    assert_eq!(done["result"]["resultType"], "complete", "{done}");
+    let got = a.state.lock().got.clone();
+    let refused =
+        |to: &str| got.iter().any(|(from, message)| from == to && message["error"]["code"] == -32601);
+    assert!(refused("a-2"), "{got:?}");
+    assert!(a.asked("notifications/cancelled").is_empty());
 }
