@@ -155,7 +155,7 @@ struct InSeat {
 /// How far it is.
 enum At {
     Sending(Sending),
-    Reading(Reading),
+    Reading(Box<Reading>),
 }
 
 /// What happens next.
@@ -293,7 +293,7 @@ impl InSeat {
         loop {
             let message = match self.next(at).await {
                 Next::Begun(Ok(reading)) => {
-                    *at = At::Reading(reading);
+                    *at = At::Reading(Box::new(reading));
                     continue;
                 }
                 Next::Begun(Err(unbegun)) => return Stop::Answer(self.unbegun(unbegun)),
@@ -357,7 +357,7 @@ impl InSeat {
         let speaker = self.hub.speaker(&self.seat.session, member, &opened);
         if let Some(body) = speaker.listen(last.as_ref()).await {
             let last_id = reading.last_id.take();
-            *reading = Reading::stream(body);
+            **reading = Reading::stream(body);
             reading.last_id = last_id;
         }
         true
