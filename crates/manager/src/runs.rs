@@ -273,6 +273,60 @@ mod tests {
         }
     }
 
+    /// Where letters are left.
+    #[derive(Debug)]
+    struct Post {
+        logs: MemoryLogs,
+        letters: parking_lot::Mutex<Vec<(Uuid, Bytes)>>,
+    }
+
+    impl Logs for Post {
+        fn append(&self, _: Uuid, _: u64, _: Bytes, _: Behind, _: Duration) -> Answer<'_, bool> {
+            Box::pin(std::future::ready(Ok(false)))
+        }
+
+        fn read(&self, id: Uuid) -> Answer<'_, Vec<Bytes>> {
+            self.logs.read(id)
+        }
+
+        fn open(&self) -> Answer<'_, Vec<Uuid>> {
+            self.logs.open()
+        }
+
+        fn all(&self) -> Answer<'_, Vec<Uuid>> {
+            self.logs.all()
+        }
+
+        fn hold(&self, id: Uuid, _: Uuid, _: Duration) -> Answer<'_, Option<Vec<Bytes>>> {
+            let mut letters = self.letters.lock();
+            let taken = letters.extract_if(.., |(to, _)| *to == id).map(|(_, letter)| letter).collect();
+            Box::pin(std::future::ready(Ok(Some(taken))))
+        }
+
+        fn post(&self, id: Uuid, letter: Bytes) -> Answer<'_, bool> {
+            self.letters.lock().push((id, letter));
+            Box::pin(std::future::ready(Ok(true)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_read_by_who_has_the_key_and_in_its_own_mailbox_only() {
+        let post = Arc::new(Post { logs: MemoryLogs::new(1), letters: parking_lot::Mutex::default() });
+        let keys = keys();
+        let [one, other] = [(); 2].map(|()| SealedRuns::new(Arc::clone(&post) as Arc<dyn Logs>, &keys));
+        let (mailbox, strange) = (Uuid::new_v4(), Uuid::new_v4());
+        let read = async |at: &SealedRuns, id| Mailboxes::hold(at, id, KEEP_OVER).await.unwrap().unwrap();
+        assert!(Mailboxes::post(&one, mailbox, Bytes::from_static(b"secret")).await.unwrap());
+        let (_, sealed) = post.letters.lock()[0].clone();
+        assert!(!sealed.windows(6).any(|part| part == b"secret"));
+        assert_eq!(read(&other, mailbox).await, ["secret"]);
+        assert!(read(&other, mailbox).await.is_empty(), "once");
+        Logs::post(&*post, strange, sealed.clone()).await.unwrap();
+        assert!(read(&other, strange).await.is_empty(), "of another mailbox");
+        Logs::post(&*post, mailbox, sealed).await.unwrap();
+        assert!(RunStore::hold(&one, mailbox, KEEP_OVER).await.unwrap().unwrap().is_empty(), "of no run");
+    }
+
     fn ended(text: &str) -> Event {
         Event::Ended(End::Failed(text.to_owned()))
     }
