@@ -1,4 +1,5 @@
-//! Where runs of workflows are kept: beside session records, sealed, since what tools are given and say is private.
+//! Where runs of workflows are kept, and letters of replicas: beside session records, sealed, since what tools are given and
+//! say is private.
 //!
 //! A text of a log is bound to its run and its place in it, and has the time at which it was written.
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::records::logs::{Behind, Logs, MemoryLogs};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
+use vmcp::hub::{MailUnavailable, Mailboxes, Mailing};
 use vmcp::workflow::log::{Event, LogError, Logging, RunLog};
 use vmcp::workflow::runs::{Dated, Letter, RunStore};
 
@@ -26,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 const LOG: &[u8] = b"run-log-v1";
 const LETTER: &[u8] = b"letter-v1";
+const MAIL: &[u8] = b"mail-v1";
 
 /// Runs, sealed, in a place for logs.
 pub(crate) struct SealedRuns {
@@ -191,6 +194,36 @@ impl RunStore for SealedRuns {
     }
 }
 
+fn away(error: store::Unavailable) -> MailUnavailable {
+    MailUnavailable(error.0)
+}
+
+impl Mailboxes for SealedRuns {
+    fn hold(&self, mailbox: Uuid, hold: Duration) -> Mailing<'_, Option<Vec<Bytes>>> {
+        Box::pin(async move {
+            let letters = self.logs.hold(mailbox, self.holder, hold).await.map_err(away)?;
+            let read = |sealed: Bytes| {
+                let mut sealed = sealed.to_vec();
+                let plain = self.keys.open(MAIL, &mut sealed)?;
+                // What does not open was left by somebody else, or for somebody else.
+                plain.strip_prefix(mailbox.as_bytes()).map(Bytes::copy_from_slice)
+            };
+            Ok(letters.map(|letters| letters.into_iter().filter_map(read).collect()))
+        })
+    }
+
+    fn release(&self, mailbox: Uuid) -> Mailing<'_, ()> {
+        Box::pin(async move { self.logs.release(mailbox, self.holder).await.map_err(away) })
+    }
+
+    fn post(&self, mailbox: Uuid, letter: Bytes) -> Mailing<'_, bool> {
+        Box::pin(async move {
+            let sealed = self.keys.seal(MAIL, &[&mailbox.as_bytes()[..], &letter].concat());
+            self.logs.post(mailbox, sealed.into()).await.map_err(away)
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +271,60 @@ mod tests {
         fn all(&self) -> Answer<'_, Vec<Uuid>> {
             self.logs.all()
         }
+    }
+
+    /// Where letters are left.
+    #[derive(Debug)]
+    struct Post {
+        logs: MemoryLogs,
+        letters: parking_lot::Mutex<Vec<(Uuid, Bytes)>>,
+    }
+
+    impl Logs for Post {
+        fn append(&self, _: Uuid, _: u64, _: Bytes, _: Behind, _: Duration) -> Answer<'_, bool> {
+            Box::pin(std::future::ready(Ok(false)))
+        }
+
+        fn read(&self, id: Uuid) -> Answer<'_, Vec<Bytes>> {
+            self.logs.read(id)
+        }
+
+        fn open(&self) -> Answer<'_, Vec<Uuid>> {
+            self.logs.open()
+        }
+
+        fn all(&self) -> Answer<'_, Vec<Uuid>> {
+            self.logs.all()
+        }
+
+        fn hold(&self, id: Uuid, _: Uuid, _: Duration) -> Answer<'_, Option<Vec<Bytes>>> {
+            let mut letters = self.letters.lock();
+            let taken = letters.extract_if(.., |(to, _)| *to == id).map(|(_, letter)| letter).collect();
+            Box::pin(std::future::ready(Ok(Some(taken))))
+        }
+
+        fn post(&self, id: Uuid, letter: Bytes) -> Answer<'_, bool> {
+            self.letters.lock().push((id, letter));
+            Box::pin(std::future::ready(Ok(true)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_is_read_by_who_has_the_key_and_in_its_own_mailbox_only() {
+        let post = Arc::new(Post { logs: MemoryLogs::new(1), letters: parking_lot::Mutex::default() });
+        let keys = keys();
+        let [one, other] = [(); 2].map(|()| SealedRuns::new(Arc::clone(&post) as Arc<dyn Logs>, &keys));
+        let (mailbox, strange) = (Uuid::new_v4(), Uuid::new_v4());
+        let read = async |at: &SealedRuns, id| Mailboxes::hold(at, id, KEEP_OVER).await.unwrap().unwrap();
+        assert!(Mailboxes::post(&one, mailbox, Bytes::from_static(b"secret")).await.unwrap());
+        let (_, sealed) = post.letters.lock()[0].clone();
+        assert!(!sealed.windows(6).any(|part| part == b"secret"));
+        assert_eq!(read(&other, mailbox).await, ["secret"]);
+        assert!(read(&other, mailbox).await.is_empty(), "once");
+        Logs::post(&*post, strange, sealed.clone()).await.unwrap();
+        assert!(read(&other, strange).await.is_empty(), "of another mailbox");
+        Logs::post(&*post, mailbox, sealed).await.unwrap();
+        assert!(RunStore::hold(&one, mailbox, KEEP_OVER).await.unwrap().unwrap().is_empty(), "of no run");
     }
 
     fn ended(text: &str) -> Event {

@@ -16,6 +16,7 @@ use store::records::{DiskRecords, OpenError, RedisRecords};
 use store::{Found, Records, Stored};
 use tokio::sync::mpsc;
 use uuid::Uuid;
+use vmcp::hub::Mailboxes;
 use vmcp::workflow::runs::RunStore;
 
 use crate::runs::SealedRuns;
@@ -86,9 +87,9 @@ impl StoreSource {
         keys: &Arc<KeyRing>,
         keep: Duration,
     ) -> Result<Places, OpenError> {
-        let in_memory = || Places {
-            sessions: Arc::new(MemoryStore::default()),
-            runs: Arc::new(SealedRuns::in_memory(MemoryLogs::new(RUNS_IN_MEMORY), keys)),
+        let in_memory = || {
+            let runs = SealedRuns::in_memory(MemoryLogs::new(RUNS_IN_MEMORY), keys);
+            Places::new(Arc::new(MemoryStore::default()), runs)
         };
         let shared = matches!(self, Self::Redis { .. });
         let (records, logs): (Arc<dyn Records>, Arc<dyn Logs>) = match self {
@@ -106,7 +107,7 @@ impl StoreSource {
         };
         let holder = Uuid::new_v4();
         let sessions = SealedStore { records, keys: Arc::clone(keys), keep, holder, shared };
-        Ok(Places { sessions: Arc::new(sessions), runs: Arc::new(SealedRuns::new(logs, keys)) })
+        Ok(Places::new(Arc::new(sessions), SealedRuns::new(logs, keys)))
     }
 }
 
@@ -115,6 +116,14 @@ impl StoreSource {
 pub(crate) struct Places {
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) mail: Arc<dyn Mailboxes>,
+}
+
+impl Places {
+    fn new(sessions: Arc<dyn SessionStore>, runs: SealedRuns) -> Self {
+        let runs = Arc::new(runs);
+        Self { sessions, runs: Arc::clone(&runs) as Arc<dyn RunStore>, mail: runs }
+    }
 }
 
 /// One place as both.

@@ -22,6 +22,7 @@ pub mod health;
 mod kept;
 mod listen;
 mod listing;
+mod mail;
 mod member;
 mod meta;
 mod modern;
@@ -36,6 +37,7 @@ mod requests;
 mod runs;
 mod session;
 mod snapshot;
+mod spoken;
 mod streamable;
 #[cfg(test)]
 mod tests;
@@ -65,11 +67,14 @@ use uuid::Uuid;
 
 use health::{HealthPolicy, Status};
 use member::Member;
+use modern::handed_over::Mailbox;
 use modern::seats::Seats;
 use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
+use spoken::Room;
 
+pub use mail::{MailUnavailable, Mailboxes, Mailing};
 pub use meta::MetaTools;
 pub use runs::{Counts as RunCounts, RunView, TaskLine};
 
@@ -136,6 +141,8 @@ pub struct HubConfig {
     pub store: Arc<dyn SessionStore>,
     /// Where runs of workflows are.
     pub runs: Arc<dyn RunStore>,
+    /// Where replicas leave letters for each other.
+    pub mail: Arc<dyn Mailboxes>,
     pub health: HealthPolicy,
     /// For a backend to begin a session.
     pub begin_within: Duration,
@@ -185,6 +192,8 @@ pub struct Hub {
     numbers: AtomicU64,
     seats: Seats,
     waiting: Waiting,
+    mailbox: Mailbox,
+    spoken: Room,
     runs: Runs,
 }
 
@@ -218,6 +227,8 @@ impl Hub {
             numbers: AtomicU64::new(1),
             seats: Seats::default(),
             waiting: Waiting::default(),
+            mailbox: Mailbox::default(),
+            spoken: Room::default(),
             runs,
         })
     }
@@ -279,10 +290,10 @@ impl Hub {
         })
     }
 
-    /// Ends idle sessions, hears of what other replicas do, and goes on with runs that nobody works on, until the hub is shut
-    /// down. To be run once.
+    /// Ends idle sessions, hears of what other replicas do, goes on with runs that nobody works on, and reads what other
+    /// replicas leave, until the hub is shut down. To be run once.
     pub async fn maintenance(self: Arc<Self>) {
-        tokio::join!(self.look_after_sessions(), self.look_after_runs());
+        tokio::join!(self.look_after_sessions(), self.look_after_runs(), self.look_after_mail());
     }
 
     async fn look_after_sessions(&self) {

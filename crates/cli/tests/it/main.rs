@@ -38,6 +38,7 @@ mod thv;
 mod tls;
 mod toolhive;
 mod tools;
+mod unasked;
 mod vmcp;
 mod vmcp_eras;
 mod workflows;

@@ -163,6 +163,12 @@ async fn a_server_that_hangs_and_one_that_talks_nonsense_delay_nobody() {
     assert_eq!(call.await.unwrap().unwrap(), "1");
 }
 
+const OWN_TOOLS: &str = "passthroughHeaders: [X-Tenant]
+codeMode: {enabled: true}
+compositeTools:
+- {name: twice, description: Counts, steps: [{id: one, tool: a.counter}]}
+";
+
 #[tokio::test]
 async fn servers_get_the_headers_that_are_named_and_no_credentials() {
     let folder = tempfile::tempdir().unwrap();
@@ -171,20 +177,31 @@ async fn servers_get_the_headers_that_are_named_and_no_credentials() {
     let way = format!("127.0.0.1:{}", free_port());
     let tap = Tap::start(&way, target).await.unwrap();
     let a = format!("http://{way}/mcp");
-    let file = file_with(folder.path(), &[("a", &a)], "passthroughHeaders: [X-Tenant]");
+    let file = file_with(folder.path(), &[("a", &a)], OWN_TOOLS);
     let (_skep, url) = serve(folder.path(), &file, 0);
     let mut session = Session::open(&url).await.unwrap();
     all_there(&mut session, &["a"]).await;
     let sent =
         "authorization: Bearer our-secret\r\ncookie: our-cookie=1\r\nx-tenant: red\r\nx-other: blue\r\n";
-    let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "a_counter", "arguments": {}}});
-    let request = String::from_utf8(session.request(&call.to_string())).unwrap();
-    let (first, rest) = request.split_once("\r\n").unwrap();
-    let mut connection = Connection::open(&session.address).await.unwrap();
-    let answer = connection.ask(format!("{first}\r\n{sent}{rest}").as_bytes()).await.unwrap();
-    assert_eq!(answer.json().unwrap()["result"]["content"][0]["text"], "1");
+    // By itself, as a step of a workflow, and twice from a script.
+    let script = json!({"script": "return [a_counter(), a_counter()]"});
+    for (name, arguments, count) in
+        [("a_counter", json!({}), "1"), ("twice", json!({}), "2"), ("execute_tool_script", script, "4")]
+    {
+        let params = json!({"name": name, "arguments": arguments});
+        let call = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
+        let request = String::from_utf8(session.request(&call.to_string())).unwrap();
+        let (first, rest) = request.split_once("\r\n").unwrap();
+        let mut connection = Connection::open(&session.address).await.unwrap();
+        let answer = connection.ask(format!("{first}\r\n{sent}{rest}").as_bytes()).await.unwrap();
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(
+            text.contains("result") && text.contains(count) && !text.contains("isError"),
+            "{name}: {text}"
+        );
+    }
     let heard = tap.heard().await;
-    assert!(heard.contains("x-tenant: red"), "{heard}");
+    assert_eq!(heard.matches("x-tenant: red").count(), 4, "{heard}");
     assert!(
         !heard.contains("our-secret") && !heard.contains("our-cookie") && !heard.contains("x-other"),
         "{heard}"

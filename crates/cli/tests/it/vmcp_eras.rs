@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use testkit::Program;
 use testkit::mcp::Session;
 
-use crate::harness::{post, skep};
-use crate::vmcp::{all_there, file, serve};
+use crate::harness::{Listener, free_port, post, redis, skep};
+use crate::vmcp::{all_there, file, file_with, kill, serve};
+use crate::workflows;
 
 /// An example server of one era.
 fn only(era: &str) -> (Program, String) {
@@ -88,4 +89,66 @@ async fn what_either_server_asks_comes_with_the_answer_and_is_answered_with_the_
     let lost = comes_back(&url, "old_test_input_required_result_elicitation", &waits).await;
     let data = &lost["error"]["data"];
     assert_eq!((&data["class"], &data["executed"]), (&json!("call_not_here"), &json!("unknown")), "{lost}");
+}
+
+#[tokio::test]
+async fn a_client_comes_back_to_another_replica_and_its_call_goes_on_where_it_waits() {
+    let port = free_port();
+    let Some(_redis) = redis(port) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (_old, old) = only("legacy");
+    let shared = format!("sessionStorage: {{provider: redis, address: '127.0.0.1:{port}'}}\n");
+    let file = file_with(folder.path(), &[("old", &old)], &shared);
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "A".repeat(43) + "=\n").unwrap();
+    let (once, again) =
+        ("old_test_input_required_result_elicitation", "old_test_input_required_result_multi_round");
+    let args = ["--session-key-file", keys.to_str().unwrap(), "--resend-tool", again];
+    let start = |name: &str| workflows::serve(&folder.path().join(name), &file, &args);
+    let ((one, here), (_two, there)) = (start("one"), start("two"));
+    for url in [&here, &there] {
+        all_there(&mut Session::open(url).await.unwrap(), &["old"]).await;
+    }
+    let first = asks(&here, again).await;
+    let second = comes_back(&there, again, &first).await;
+    assert_eq!(second["result"]["resultType"], "input_required", "the next question: {second}");
+    let done = comes_back(&here, again, &second["result"]).await;
+    assert_eq!(done["result"]["content"][0]["text"], "Ada likes none", "{done}");
+    let twice = comes_back(&there, again, &second["result"]).await;
+    assert_eq!(twice["error"]["code"], -31001, "{twice}");
+    let (lost, anew) = (asks(&here, once).await, asks(&here, again).await);
+    kill(one).await;
+    // As long as its lease lasts, it might be alive; the answer is the same then.
+    let lost = comes_back(&there, once, &lost).await;
+    assert_eq!(
+        (&lost["error"]["code"], &lost["error"]["data"]["executed"]),
+        (&json!(-31001), &json!("unknown"))
+    );
+    let anew = comes_back(&there, again, &anew).await;
+    assert_eq!(anew["result"]["inputRequests"], first["inputRequests"], "from the beginning: {anew}");
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_off_takes_up_the_answer_of_a_server_without_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_new, new) = only("modern");
+    let file = file(folder.path(), &[("new", &new)]);
+    let (_skep, url) = serve(folder.path(), &file, 0);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["new"]).await;
+    let mut stream = workflows::begin(&session, "new_slow", json!({"steps": 20, "delay_ms": 50})).await;
+    let mut steps = Vec::new();
+    loop {
+        let (message, cursor) = stream.next().await;
+        if message["id"] == "call" {
+            assert_eq!(message["result"]["content"][0]["text"], "20 steps done", "{message}");
+            break;
+        }
+        steps.push(message["params"]["progress"].as_u64().unwrap());
+        if steps.len() % 6 == 0 {
+            // Its connection breaks.
+            stream = Listener::open(&session, &format!("Last-Event-ID: {cursor}\r\n")).await;
+        }
+    }
+    assert_eq!(steps, (1..=20).collect::<Vec<_>>(), "nothing twice, and nothing is missing");
 }

@@ -25,7 +25,7 @@ pub(crate) fn serve(folder: &Path, file: &str, args: &[&str]) -> (Program, Strin
 }
 
 /// Calls a tool; the stream that it is answered on.
-async fn begin(session: &Session, tool: &str, arguments: Value) -> Listener {
+pub(crate) async fn begin(session: &Session, tool: &str, arguments: Value) -> Listener {
     let params = json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": "p"}});
     let message = json!({"jsonrpc": "2.0", "id": "call", "method": "tools/call", "params": params});
     let mut connection = Connection::open(&session.address).await.unwrap();

@@ -208,7 +208,7 @@ impl Making<'_> {
 
     /// Several servers as one. Their sessions are kept in one place: their ids are unique.
     async fn hub(&self, target: &Virtual) -> Result<Route, StartError> {
-        let Places { sessions: store, runs } = self.places()?;
+        let Places { sessions: store, runs, mail } = self.places()?;
         let members = Arc::new(Members::new(Kit {
             settings: self.settings.clone(),
             paths: self.paths.clone(),
@@ -232,6 +232,7 @@ impl Making<'_> {
             limits: self.settings.sessions,
             store,
             runs,
+            mail,
             health: target.health,
             begin_within: BEGIN_WITHIN,
             list_within: BEGIN_WITHIN,

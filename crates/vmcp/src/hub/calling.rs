@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method as HttpMethod, StatusCode};
+use http::{HeaderMap, Method as HttpMethod, StatusCode};
 use http_body_util::BodyExt;
 use mcp::Message;
 use mcp::message::Kind;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::ask::{MAX_ANSWER, NoAnswer, error_of, is_event_stream, read};
+use super::head::carry;
 use super::health::Seen;
 use super::relay::{Passed, pass};
 use super::requests::{is_down, is_unknown_session};
@@ -45,6 +46,8 @@ pub(super) struct Caller<'a> {
     pub(super) session: &'a Arc<Session<Held>>,
     /// Hears what the backend says and asks meanwhile.
     pub(super) voice: &'a Voice,
+    /// Headers of the request that this is for.
+    pub(super) carried: &'a HeaderMap,
 }
 
 /// A call under way; the backend hears when it is given up.
@@ -123,7 +126,7 @@ impl Hub {
                 CallFailure::NotSent(format!("backend {} is not available: {problem}", member.name))
             })?;
             if opened.is_modern() {
-                match self.ask_for(session, member, asked, caller.voice).await {
+                match self.ask_for(caller, member, asked).await {
                     Ok(Some(answer)) => return told(member, answer, StatusCode::OK),
                     Ok(None) if !is_again => {
                         is_again = true;
@@ -139,8 +142,9 @@ impl Hub {
                     Err(problem) => return Err(unknown(member, &problem)),
                 }
             }
-            let call =
-                self.speaker(session, member, &opened).call(HttpMethod::POST, Some(asked.clone()), None);
+            let speaker = self.speaker(session, member, &opened);
+            let mut call = speaker.call(HttpMethod::POST, Some(asked.clone()), None);
+            carry(&mut call.request.head.headers, caller.carried);
             let mut response = member.backend.handle(call).await;
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;

@@ -2,6 +2,9 @@
 //!
 //! The rest was for this endpoint. A client's credentials above all are not shown to the many servers behind it (the protocol's
 //! security guide: no token passthrough), and an encoding that the client takes would hide what the hub has to read.
+//!
+//! What the hub itself calls for a client's request carries the trace and the named headers of that request too. They are
+//! with it in memory only, and nobody writes them down.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, header};
@@ -22,6 +25,18 @@ pub(super) fn head_of(client: &Parts, passed: &[HeaderName]) -> Parts {
     head.uri = client.uri.clone();
     head.headers = fields(&client.headers, passed);
     head
+}
+
+/// What of a client's headers goes on with the calls that the hub makes for its request.
+pub(super) fn carried(client: &HeaderMap, passed: &[HeaderName]) -> HeaderMap {
+    first_of(client, TRACE.iter().chain(passed))
+}
+
+/// Adds what is carried to a call of the hub's; what it says itself stays.
+pub(super) fn carry(call: &mut HeaderMap, carried: &HeaderMap) {
+    for (name, value) in carried {
+        call.entry(name).or_insert_with(|| value.clone());
+    }
 }
 
 /// Arguments that a client of 2026-07-28 repeats in headers: those of this name are the backend's to judge.
@@ -45,9 +60,13 @@ pub(super) fn head_for(client: &Parts, opened: &Opened, passed: &[HeaderName]) -
 }
 
 fn fields(client: &HeaderMap, passed: &[HeaderName]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
     let own = [header::ACCEPT, header::CONTENT_TYPE, header::USER_AGENT];
-    for name in own.iter().chain(&TRACE).chain(passed) {
+    first_of(client, own.iter().chain(&TRACE).chain(passed))
+}
+
+fn first_of<'n>(client: &HeaderMap, names: impl Iterator<Item = &'n HeaderName>) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for name in names {
         if let Some(value) = client.get(name).filter(|value| !value.is_empty()) {
             fields.insert(name.clone(), value.clone());
         }
@@ -97,5 +116,22 @@ mod tests {
                 ("x-tenant", "red"),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_carried_takes_no_place_of_a_calls_own() {
+        let mut client = HeaderMap::new();
+        for (name, value) in
+            [("accept", "x"), ("authorization", "secret"), ("traceparent", "00-1-2-01"), ("x-tenant", "red")]
+        {
+            client.insert(name, HeaderValue::from_static(value));
+        }
+        let passed = ["x-tenant", "x-none", "mcp-session-id"].map(HeaderName::from_static);
+        client.insert("mcp-session-id", HeaderValue::from_static("ours"));
+        let mut call = HeaderMap::new();
+        call.insert("mcp-session-id", HeaderValue::from_static("theirs"));
+        carry(&mut call, &carried(&client, &passed));
+        let seen = ["mcp-session-id", "traceparent", "x-tenant"].map(|name| call[name].to_str().unwrap());
+        assert_eq!((seen, call.len()), (["theirs", "00-1-2-01", "red"], 3));
     }
 }

@@ -166,7 +166,10 @@ impl Hub {
     /// The rest of an answer that somebody has begun to give.
     async fn resume(self: &Arc<Self>, session: &Arc<Session<Held>>, last: Foreign<'_>) -> Option<Body> {
         match last.backend {
-            "" => self.resume_run(session, last.own).await,
+            "" => match self.resume_spoken(session, last.own) {
+                Some(body) => Some(body),
+                None => self.resume_run(session, last.own).await,
+            },
             _ => self.resume_answer(session, last).await,
         }
     }
@@ -195,6 +198,7 @@ impl Merging {
         let (inbox, mut unasked) = mpsc::channel(QUEUE);
         let readers = CancellationToken::new();
         let _until = readers.clone().drop_guard();
+        let mut began = self.session.backend.began.subscribe();
         let mut changes = self.hub.changes.subscribe();
         // What has changed before counts too.
         changes.mark_changed();
@@ -211,7 +215,8 @@ impl Merging {
             tokio::select! {
                 () = self.queue.closed() => return,
                 () = self.hub.draining.cancelled() => return,
-                () = self.session.backend.began.notified() => {}
+                // The sender is in the session, which is held here.
+                _ = began.changed() => {}
                 () = self.session.backend.asides.come.notified() => {}
                 changed = changes.changed(), if due.is_none() => match changed {
                     Ok(()) => due = Some(Instant::now() + DEBOUNCE),
@@ -273,15 +278,19 @@ pub(super) async fn until(at: Option<Instant>) {
     }
 }
 
-/// Reads what a backend says unasked, for as long as somebody listens.
+/// Reads what a backend says unasked, for as long as somebody listens: its session may be another one by then.
 async fn read(hub: &Hub, session: &Session<Held>, name: &Arc<str>, inbox: &mpsc::Sender<Unasked>) {
+    let mut began = session.backend.began.subscribe();
     let mut pause = FIRST_PAUSE;
     loop {
         if read_once(hub, session, name, inbox).await.is_some() {
             pause = FIRST_PAUSE;
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::select! {
+            () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            // A new session may have been begun, and what that one says is not to wait.
+            _ = began.changed() => pause = FIRST_PAUSE,
+        }
     }
 }
 

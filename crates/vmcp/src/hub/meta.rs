@@ -165,10 +165,14 @@ impl Tools for ScriptTools {
                 (view.tool(tool).cloned(), view.composite(tool).map(str::to_owned))
             };
             if let Some(composite) = composite {
-                return hub.run_composite(&composite, arguments, &self.on_behalf.session).await;
+                return hub.run_composite(&composite, arguments, &self.on_behalf).await;
             }
             let route = route.ok_or_else(|| "there is no such tool".to_owned())?;
-            let caller = Caller { session: &self.on_behalf.session, voice: &self.voice };
+            let caller = Caller {
+                session: &self.on_behalf.session,
+                voice: &self.voice,
+                carried: &self.on_behalf.carried,
+            };
             let answer = hub.call_tool(caller, &route, arguments).await;
             let answer = answer.map_err(|failure| match failure {
                 CallFailure::Unknown(why) => format!("its outcome is not known: {why}"),

@@ -11,6 +11,8 @@
 pub(in crate::hub) mod asked;
 pub(in crate::hub) mod envelope;
 pub(in crate::hub) mod freshness;
+pub(in crate::hub) mod handed_over;
+mod handing_over;
 mod in_seat;
 mod listen;
 mod lists;
@@ -19,7 +21,7 @@ mod passing;
 mod questions;
 pub(in crate::hub) mod reading;
 mod relay;
-mod said;
+pub(in crate::hub) mod said;
 pub(in crate::hub) mod seats;
 mod state;
 mod tasks;
@@ -108,6 +110,13 @@ fn refuse(message: &Message, class: &'static str, mut reply: ErrorReply) -> Resp
         reply.code = ErrorCode::InvalidParams;
     }
     refused(status(reply.code.number()), class, &reply, message.id())
+}
+
+/// The answer to a request whose call has ended without a word.
+fn ended(message: &Message) -> Response {
+    let reply = ErrorReply::new(ErrorCode::OutcomeUnknown, "the call ended without an answer")
+        .with_data(json!({"origin": "skep", "class": "interrupted", "executed": "unknown"}));
+    refuse(message, "interrupted", reply)
 }
 
 /// The status that says of what kind an error is (2026-07-28, status table).

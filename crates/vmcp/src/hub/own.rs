@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use mcp::{ErrorCode, ErrorReply, Message, Method};
 use proxy::Body;
 use proxy::body::event_stream;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
+use super::head::carried;
 use super::meta::MetaTool;
 use super::session::Held;
 use super::voice::Voice;
@@ -59,6 +60,8 @@ pub(super) struct OnBehalf {
     pub(super) id: Box<[u8]>,
     /// The client does not want it any more.
     pub(super) cancel: CancellationToken,
+    /// What of its headers goes on with the calls that are made for it. A run that was taken over has none.
+    pub(super) carried: HeaderMap,
     _in_use: InUse<Held>,
 }
 
@@ -73,6 +76,15 @@ impl Drop for OnBehalf {
     fn drop(&mut self) {
         self.session.backend.own.lock().remove(&self.id);
     }
+}
+
+/// A request that calls such a tool, as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnRequest<'r> {
+    pub(super) session: &'r Arc<Session<Held>>,
+    pub(super) message: &'r Message,
+    pub(super) accepts: Accepts,
+    pub(super) headers: &'r HeaderMap,
 }
 
 /// A call of such a tool.
@@ -100,11 +112,11 @@ impl Hub {
     pub(super) async fn answer_own(
         self: &Arc<Self>,
         tool: OwnTool,
-        session: &Arc<Session<Held>>,
-        message: &Message,
-        accepts: Accepts,
+        request: OwnRequest<'_>,
     ) -> Response<Body> {
-        let on_behalf = self.on_behalf(session, message.id().unwrap_or_default());
+        let OwnRequest { session, message, accepts, headers } = request;
+        let carried = carried(headers, &self.shape.load().passed_headers);
+        let on_behalf = self.on_behalf(session, message.id().unwrap_or_default(), carried);
         let call = OwnCall { on_behalf, message: message.clone(), accepts };
         match tool {
             OwnTool::Composite(name) => self.call_composite(&name, call).await,
@@ -113,10 +125,10 @@ impl Hub {
     }
 
     /// Takes note of a request that the hub works on.
-    pub(super) fn on_behalf(&self, session: &Arc<Session<Held>>, id: &[u8]) -> OnBehalf {
+    pub(super) fn on_behalf(&self, session: &Arc<Session<Held>>, id: &[u8], carried: HeaderMap) -> OnBehalf {
         let (id, cancel) = (Box::<[u8]>::from(id), CancellationToken::new());
         session.backend.own.lock().insert(id.clone(), cancel.clone());
-        OnBehalf { session: Arc::clone(session), id, cancel, _in_use: self.table.enter(session) }
+        OnBehalf { session: Arc::clone(session), id, cancel, carried, _in_use: self.table.enter(session) }
     }
 
     /// Has `work` make the answer. The client hears `voice` until then, if it takes events. Where it can come back for

@@ -24,6 +24,7 @@ use super::health::Seen;
 use super::modern::asked::Asked;
 use super::modern::of_session::Bridged;
 use super::overdue::Timed;
+use super::own::OwnRequest;
 use super::passing::{Answers, Passing};
 use super::relay::Relay;
 use super::session::{Held, InFlight};
@@ -105,7 +106,11 @@ impl Hub {
         };
         let passing = match passing {
             Ok(Answers::Backend(passing)) => passing,
-            Ok(Answers::Hub(tool)) => return Ok(self.answer_own(tool, session, message, accepts).await),
+            Ok(Answers::Hub(tool)) => {
+                let headers = &call.request.head.headers;
+                let request = OwnRequest { session, message, accepts, headers };
+                return Ok(self.answer_own(tool, request).await);
+            }
             Err(reply) => return Ok(refused(StatusCode::OK, "not_found", &reply, message.id())),
         };
         let answer = self.pass(session, call, message, accepts, passing).await;

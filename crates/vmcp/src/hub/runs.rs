@@ -235,7 +235,7 @@ impl Hub {
         self: &Arc<Self>,
         name: &str,
         arguments: &[u8],
-        session: &Arc<Session<Held>>,
+        script: &OnBehalf,
     ) -> Result<Bytes, String> {
         let plan = self.shape.load().workflows.plan(name).ok_or("there is no such tool")?;
         let id = Uuid::new_v4();
@@ -245,7 +245,8 @@ impl Hub {
         );
         let message = Message::parse(text.into()).map_err(|problem| problem.to_string())?;
         let params = self.arguments(&message, &plan)?;
-        let on_behalf = self.on_behalf(session, message.id().unwrap_or_default());
+        let on_behalf =
+            self.on_behalf(&script.session, message.id().unwrap_or_default(), script.carried.clone());
         let _cancels = on_behalf.cancel.clone().drop_guard();
         let run = self.run_here(id, Place::Local, on_behalf, 0);
         self.runs.counts.began.fetch_add(1, Ordering::Relaxed);
@@ -301,7 +302,7 @@ impl Hub {
 
     /// Whether a tool may be called again although it may have done what it does: where the operator names it, or has said
     /// of it that it does no harm, or trusts what backends say.
-    fn may_resend(&self, tool: &str, route: &Route) -> bool {
+    pub(super) fn may_resend(&self, tool: &str, route: &Route) -> bool {
         let is_harmless = |hints: Hints| hints.read_only == Some(true) || hints.idempotent == Some(true);
         let policy = &self.config.resend;
         is_harmless(route.said)

@@ -15,7 +15,7 @@ use papaya::HashMap as SharedMap;
 use parking_lot::Mutex;
 use proxy::session::table::InUse;
 use proxy::session::{PartTokens, Remembered, Session};
-use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{NoAnswer, Reply, Speaker};
@@ -23,6 +23,7 @@ use super::era::{Found, doubts_legacy};
 use super::listen::Stream;
 use super::listing::Greeting;
 use super::open_questions::OpenQuestions;
+use super::spoken::Spoken;
 use super::voice::Asides;
 use super::{Hub, Member};
 
@@ -39,13 +40,15 @@ pub(super) struct Held {
     /// Held by whoever writes the record.
     pub(super) keeping: AsyncMutex<()>,
     pub(super) stream: Mutex<Stream>,
-    /// A backend's session has begun.
-    pub(super) began: Notify,
+    /// Counts how often a backend's session has begun.
+    pub(super) began: watch::Sender<u64>,
     /// Counts how often what the client has subscribed to has changed.
     pub(super) subscribed: watch::Sender<u64>,
     pub(super) questions: OpenQuestions,
     /// Of the hub itself, for clients without sessions: nobody else knows it.
     pub(super) is_own: bool,
+    /// Answers whose events the hub numbers.
+    pub(super) spoken: Spoken,
     /// What the hub itself says on the stream.
     pub(super) asides: Asides,
     /// The client's requests that the hub itself answers, and what gives each of them up.
@@ -121,10 +124,11 @@ impl Held {
             epoch: AtomicU32::new(epoch),
             keeping: AsyncMutex::default(),
             stream: Mutex::default(),
-            began: Notify::new(),
+            began: watch::channel(0).0,
             subscribed: watch::channel(0).0,
             questions: OpenQuestions::default(),
             is_own: false,
+            spoken: Spoken::default(),
             asides: Asides::default(),
             own: Mutex::default(),
         };
@@ -289,7 +293,7 @@ impl Hub {
             opening.clone_from(&opened.as_ref().err().cloned());
             if let Ok(opened) = &opened {
                 slot.opened.store(Some(Arc::clone(opened)));
-                session.backend.began.notify_one();
+                session.backend.began.send_modify(|began| *began += 1);
             }
             drop(opening);
             // Nobody may be there any more.

@@ -1,10 +1,14 @@
 //! The hub between a client and scripted backends, in paused time.
 
+mod carried;
 mod composites;
 mod meta;
 mod modern;
 mod replicas;
+mod rounds;
 mod scripted;
+mod spoken;
+mod unasked;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Shape;
 use super::health::{HealthPolicy, Status};
-use super::{Backend, Hub, HubConfig, Member, PartialFailure};
+use super::{Backend, Hub, HubConfig, Mailboxes, Mailing, Member, PartialFailure};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
 use crate::workflow::Workflows;
 use crate::workflow::log::MemoryLog;
@@ -34,6 +38,24 @@ pub(super) fn member(name: &'static str) -> Arc<Member> {
     Member::new(name, Scripted::new(name, &[]), HealthPolicy::default())
 }
 
+/// A place for letters that no other replica has.
+#[derive(Debug)]
+struct Alone;
+
+impl Mailboxes for Alone {
+    fn hold(&self, _: uuid::Uuid, _: Duration) -> Mailing<'_, Option<Vec<Bytes>>> {
+        Box::pin(std::future::ready(Ok(Some(Vec::new()))))
+    }
+
+    fn release(&self, _: uuid::Uuid) -> Mailing<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn post(&self, _: uuid::Uuid, _: Bytes) -> Mailing<'_, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+}
+
 fn config() -> HubConfig {
     HubConfig {
         name: "hub".into(),
@@ -42,6 +64,7 @@ fn config() -> HubConfig {
         meta: super::MetaTools::default(),
         resend: Arc::default(),
         runs: Arc::new(MemoryLog::new(100)),
+        mail: Arc::new(Alone),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),

@@ -134,6 +134,11 @@ impl Voice {
         self.state.lock().listener.as_ref().is_some_and(|listener| !listener.is_closed())
     }
 
+    /// Whether nothing more is said.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.lock().is_over
+    }
+
     /// Whether the last thing that was said is the answer.
     pub(super) fn has_answered(&self) -> bool {
         self.state.lock().has_answered
@@ -213,7 +218,8 @@ impl Voice {
         let Some(id) = self.id(state.last) else { return sse::message_event(None, text) };
         let event = sse::message_event(Some(&id), text);
         let at = Cursor { stream: 0, event: state.last };
-        state.said.push(Entry { at, event: event.clone(), last: false }, state.listener.is_none());
+        let is_unseen = state.listener.as_ref().is_none_or(mpsc::Sender::is_closed);
+        state.said.push(Entry { at, event: event.clone(), last: false }, is_unseen);
         event
     }
 

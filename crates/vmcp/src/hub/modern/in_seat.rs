@@ -5,37 +5,39 @@
 //! back. A client that goes away while it is not asked has cancelled.
 
 mod asking;
+mod beginning;
+mod overhearing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 use mcp::message::Kind;
-use mcp::{Era, ErrorCode, ErrorReply, Message, Method, headers};
-use proxy::Call;
-use proxy::failure::FailureClass;
+use mcp::{ErrorCode, ErrorReply, Message, Method};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use super::super::ask::{NoAnswer, result};
-use super::super::era::refuses_legacy;
 use super::super::health::Seen;
 use super::super::overdue::late;
-use super::super::own::OwnTool;
-use super::super::requests::{LEVELS, is_down, is_unknown_session, unavailable};
-use super::super::session::Opened;
+use super::super::own::{OwnRequest, OwnTool};
+use super::super::requests::{LEVELS, unavailable};
 use super::super::{Hub, Member};
 use super::asked::Asked;
-use super::envelope::{answer_for_modern, for_legacy, request_text};
+use super::envelope::{answer_for_modern, for_legacy};
+use super::handing_over::Gone;
 use super::passing::{Outcome, in_time};
 use super::questions::Question;
 use super::reading::Reading;
 use super::said::{Heard, QUEUE, Said};
 use super::seats::Seat;
 use super::waiting::Round;
-use super::{Response, refuse, status};
+use super::{Response, ended, refuse, status};
+use beginning::{Beginning, Sending, Unbegun};
+use overhearing::{Overheard, ear};
 
 /// For a backend to take note of something.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
@@ -66,7 +68,7 @@ impl Hub {
             Heard::OtherEra => {
                 Outcome::OtherEra(unavailable(member, &asked.message, "it wants no session any more"))
             }
-            Heard::Nothing => Outcome::Answered(ended(asked)),
+            Heard::Nothing => Outcome::Answered(ended(&asked.message)),
         }
     }
 
@@ -78,7 +80,7 @@ impl Hub {
         };
         match self.run_in(seat, Behind::Hub(tool), asked, &asked.message).await {
             Heard::Answer(response) => response,
-            Heard::OtherEra | Heard::Nothing => ended(asked),
+            Heard::OtherEra | Heard::Nothing => ended(&asked.message),
         }
     }
 
@@ -89,28 +91,34 @@ impl Hub {
         };
         let (line, said) = mpsc::channel(QUEUE);
         let hub = Arc::clone(self);
-        let call = InSeat { hub, behind, seat, number, theirs, asked: asked.clone(), open: Vec::new() };
+        let (asked, accepts) = (asked.clone(), asked.accepts);
+        let call = InSeat { hub, behind, seat, number, theirs, asked, open: Vec::new(), overheard: None };
         self.tasks.spawn("a call in a session of the hub", call.run(line));
-        self.hear(asked.accepts, said).await
+        self.hear(accepts, said).await
     }
 
     /// The client of a call that waits is back.
-    pub(super) async fn come_back(&self, asked: &Asked, process: uuid::Uuid, call: uuid::Uuid) -> Response {
+    ///
+    /// # Errors
+    /// The call waits, or waited, in another process, where it is not to be found.
+    pub(super) async fn come_back(
+        self: &Arc<Self>,
+        asked: &Asked,
+        process: Uuid,
+        call: Uuid,
+    ) -> Result<Response, Gone> {
+        if process != self.waiting.process {
+            return self.hand_over(asked, process, call).await;
+        }
         let (line, said) = mpsc::channel(QUEUE);
-        match self.waiting.wake(process, call, Round { asked: asked.clone(), line }) {
+        Ok(match self.waiting.wake(call, Round { message: asked.message.clone(), line }) {
             Ok(()) => match self.hear(asked.accepts, said).await {
                 Heard::Answer(response) => response,
-                Heard::OtherEra | Heard::Nothing => ended(asked),
+                Heard::OtherEra | Heard::Nothing => ended(&asked.message),
             },
             Err(reply) => refuse(&asked.message, "call_not_here", reply),
-        }
+        })
     }
-}
-
-fn ended(asked: &Asked) -> Response {
-    let reply = ErrorReply::new(ErrorCode::OutcomeUnknown, "the call ended without an answer")
-        .with_data(json!({"origin": "skep", "class": "interrupted", "executed": "unknown"}));
-    refuse(&asked.message, "interrupted", reply)
 }
 
 /// A question that the backend waits for.
@@ -140,6 +148,21 @@ struct InSeat {
     /// The client's request of this round.
     asked: Asked,
     open: Vec<Open>,
+    /// What the backend says outside of the call.
+    overheard: Option<Overheard>,
+}
+
+/// How far it is.
+enum At {
+    Sending(Sending),
+    Reading(Box<Reading>),
+}
+
+/// What happens next.
+enum Next {
+    Begun(Result<Reading, Unbegun>),
+    Said(Result<Message, NoAnswer>),
+    SaidBeside(Message),
 }
 
 /// Why reading has stopped.
@@ -155,23 +178,11 @@ enum Stop {
 
 impl InSeat {
     async fn run(mut self, mut line: mpsc::Sender<Said>) {
-        let begun = tokio::select! {
-            begun = self.in_time(self.begin()) => begun,
-            // It may have been asked already.
-            () = line.closed() => return self.cancel().await,
-        };
-        let mut reading = match begun {
-            Some(Ok(reading)) => reading,
-            Some(Err(last)) => {
-                let _ = line.send(last).await;
-                return;
-            }
-            None => return self.end_late(line).await,
-        };
+        let mut at = At::Sending(self.begin());
         loop {
             let deadline = self.deadline();
             let stop = tokio::select! {
-                stop = in_time(deadline, self.read(&mut reading, &line)) => stop,
+                stop = in_time(deadline, self.read(&mut at, &line)) => stop,
                 () = line.closed() => Some(Stop::Gone),
             };
             match stop {
@@ -199,10 +210,6 @@ impl InSeat {
     fn deadline(&self) -> Option<Instant> {
         let within = self.member().and_then(|member| member.backend.call_within())?;
         Some(Instant::now() + within)
-    }
-
-    async fn in_time<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
-        in_time(self.deadline(), doing).await
     }
 
     fn member(&self) -> Option<&Arc<Member>> {
@@ -260,103 +267,48 @@ impl InSeat {
     }
 
     /// Sends the request.
-    async fn begin(&self) -> Result<Reading, Said> {
-        match &self.behind {
-            Behind::Backend(member) => self.begin_at(member).await,
-            Behind::Hub(tool) => {
-                let (session, accepts) = (&self.seat.session, Asked::takes_all());
-                let response = self.hub.answer_own(tool.clone(), session, &self.theirs, accepts).await;
-                Ok(Reading::new(response))
+    fn begin(&mut self) -> Sending {
+        let (hub, session) = (Arc::clone(&self.hub), Arc::clone(&self.seat.session));
+        let (asked, theirs) = (self.asked.clone(), self.theirs.clone());
+        match self.behind.clone() {
+            Behind::Backend(member) => {
+                let ear = self.seat.is_alone().then(|| {
+                    let (ear, overheard) = ear();
+                    self.overheard = Some(overheard);
+                    ear
+                });
+                Box::pin(Beginning { hub, session, member, asked, theirs, ear }.begin())
             }
-        }
-    }
-
-    /// A session that the backend has lost is begun anew once: the request was not carried out.
-    async fn begin_at(&self, member: &Arc<Member>) -> Result<Reading, Said> {
-        let held = &self.seat.session.backend;
-        let mut is_again = false;
-        loop {
-            let opened = match self.hub.opened(&self.seat.session, member).await {
-                Ok(opened) => opened,
-                Err(problem) => {
-                    self.saw(Seen::Failure);
-                    return Err(self.lost(&problem.to_string(), "no"));
-                }
-            };
-            if opened.is_modern() {
-                return Err(Said::OtherEra);
-            }
-            self.set_level(member, &opened).await;
-            let response = member.backend.handle(self.call(&opened)).await;
-            if !is_again && opened.token.is_some() && is_unknown_session(&response) {
-                is_again = true;
-                held.lost(&member.name, &opened);
-                continue;
-            }
-            let class = response.extensions().get::<FailureClass>().map(|class| class.0);
-            let status = response.status();
-            self.saw(if is_down(class, status) { Seen::Failure } else { Seen::Call });
-            let mut reading = Reading::new(response);
-            if status.is_success() {
-                return Ok(reading);
-            }
-            return Err(match reading.next().await {
-                Ok(message) if refuses_legacy(&message) => {
-                    held.lost(&member.name, &opened);
-                    member.eras.doubt();
-                    Said::OtherEra
-                }
-                Ok(message) if message.kind() == Kind::Error => self.answer(&message),
-                _ => self.lost(&NoAnswer::Status(status).to_string(), "unknown"),
-            });
-        }
-    }
-
-    fn call(&self, opened: &Opened) -> Call {
-        let mut call = self.asked.call(self.theirs.clone(), Era::Legacy);
-        let head = &mut call.request.head.headers;
-        if let Some(token) = &opened.token {
-            head.insert(headers::SESSION_ID, token.clone());
-        }
-        head.insert(headers::PROTOCOL_VERSION, opened.version.clone());
-        // Whatever the client takes, questions come as events.
-        head.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        call
-    }
-
-    /// Has the backend say as much as the request asks for.
-    async fn set_level(&self, member: &Arc<Member>, opened: &Opened) {
-        let Some(level) = self.asked.message.meta_log_level().filter(|_| opened.logs) else { return };
-        let place = |level: &str| LEVELS.iter().position(|known| *known == level);
-        let Some(wanted) = place(&level) else { return };
-        let says = self.seat.session.backend.remembered.lock().level().and_then(place);
-        if says.is_some_and(|says| says <= wanted) {
-            return;
-        }
-        let params = json!({"level": &*level}).to_string();
-        let text = request_text(b"\"skep-level\"", "logging/setLevel", Some(params.as_bytes()));
-        let speaker = self.hub.speaker(&self.seat.session, member, opened);
-        if speaker.ask(text.clone(), NOTED_WITHIN).await.is_ok()
-            && let Ok(message) = Message::parse(text)
-        {
-            self.seat.session.backend.remembered.lock().note(&message);
+            Behind::Hub(tool) => Box::pin(async move {
+                let (accepts, headers) = (Asked::takes_all(), &asked.head.headers);
+                let request = OwnRequest { session: &session, message: &theirs, accepts, headers };
+                Ok(Reading::new(hub.answer_own(tool, request).await))
+            }),
         }
     }
 
     /// Reads on until there is something that ends the round.
-    async fn read(&mut self, reading: &mut Reading, line: &mpsc::Sender<Said>) -> Stop {
+    async fn read(&mut self, at: &mut At, line: &mpsc::Sender<Said>) -> Stop {
         let mut resumed = 0;
         loop {
-            let message = match reading.next().await {
-                Ok(message) => message,
-                Err(NoAnswer::CutOff)
-                    if self.member().is_some() && reading.last_id.is_some() && resumed < MOST_RESUMED =>
-                {
-                    resumed += 1;
-                    self.resume(reading).await;
+            let message = match self.next(at).await {
+                Next::Begun(Ok(reading)) => {
+                    *at = At::Reading(Box::new(reading));
                     continue;
                 }
-                Err(problem) => return Stop::Answer(self.lost(&problem.to_string(), "unknown")),
+                Next::Begun(Err(unbegun)) => return Stop::Answer(self.unbegun(unbegun)),
+                Next::SaidBeside(message) => match self.beside(&message, line).await {
+                    Some(stop) => return stop,
+                    None => continue,
+                },
+                Next::Said(Ok(message)) => message,
+                Next::Said(Err(NoAnswer::CutOff)) if resumed < MOST_RESUMED && self.resume(at).await => {
+                    resumed += 1;
+                    continue;
+                }
+                Next::Said(Err(problem)) => {
+                    return Stop::Answer(self.lost(&problem.to_string(), "unknown"));
+                }
             };
             match message.kind() {
                 Kind::Result | Kind::Error => {
@@ -374,17 +326,48 @@ impl InSeat {
         }
     }
 
-    /// Goes on with a stream that its backend has ended before the answer.
-    async fn resume(&self, reading: &mut Reading) {
+    /// Whatever comes first. Cancel-safe.
+    async fn next(&mut self, at: &mut At) -> Next {
+        let beside = async {
+            match &mut self.overheard {
+                Some(overheard) => overheard.messages.recv().await,
+                None => None,
+            }
+        };
+        let next = async {
+            match at {
+                At::Sending(sending) => Next::Begun(sending.await),
+                At::Reading(reading) => Next::Said(reading.next().await),
+            }
+        };
+        tokio::select! {
+            biased;
+            next = next => next,
+            Some(message) = beside => Next::SaidBeside(message),
+        }
+    }
+
+    /// Goes on with a stream that its backend has ended before the answer; whether that can be.
+    async fn resume(&self, at: &mut At) -> bool {
+        let (Some(member), At::Reading(reading)) = (self.member(), at) else { return false };
+        let Some(last) = reading.last_id.as_deref() else { return false };
+        let last = HeaderValue::from_str(last).ok();
         sleep(RESUME_AFTER).await;
-        let last = reading.last_id.as_deref().and_then(|last| HeaderValue::from_str(last).ok());
-        let Some(member) = self.member() else { return };
-        let Some(opened) = self.seat.session.backend.opened(&member.name) else { return };
+        let Some(opened) = self.seat.session.backend.opened(&member.name) else { return true };
         let speaker = self.hub.speaker(&self.seat.session, member, &opened);
         if let Some(body) = speaker.listen(last.as_ref()).await {
             let last_id = reading.last_id.take();
-            *reading = Reading::stream(body);
+            **reading = Reading::stream(body);
             reading.last_id = last_id;
+        }
+        true
+    }
+
+    fn unbegun(&self, unbegun: Unbegun) -> Said {
+        match unbegun {
+            Unbegun::Lost(why, executed) => self.lost(&why, executed),
+            Unbegun::Refused(error) => self.answer(&error),
+            Unbegun::OtherEra => Said::OtherEra,
         }
     }
 

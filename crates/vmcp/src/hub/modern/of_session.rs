@@ -18,14 +18,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::super::ask::NoAnswer;
+use super::super::calling::Caller;
 use super::super::era::{Found, doubts_modern};
 use super::super::foreign::wrap;
+use super::super::head::carry;
 use super::super::health::Seen;
 use super::super::object::Object;
 use super::super::overdue::late;
 use super::super::requests::{is_down, not_answered};
 use super::super::session::{Held, InFlight};
-use super::super::voice::Voice;
 use super::super::{Hub, Member};
 use super::Response;
 use super::asked::Asked;
@@ -80,7 +81,7 @@ impl Hub {
             let _ = rounds.line.send(last).await;
             drop(in_flight);
         });
-        match self.hear(accepts, said).await {
+        match self.hear_in(session, accepts, said).await {
             Heard::Answer(response) => Bridged::Answered(response),
             Heard::OtherEra => Bridged::OtherEra,
             Heard::Nothing => Bridged::Answered(not_answered(member, &message, "the call ended", "unknown")),
@@ -89,24 +90,25 @@ impl Hub {
 }
 
 impl Hub {
-    /// Has a backend of 2026-07-28 answer what the hub itself asks for a client of this session, who hears `voice`
-    /// meanwhile. Whoever drops this has cancelled. Gives a message; `None`: the backend wants a handshake now.
+    /// Has a backend of 2026-07-28 answer what the hub itself asks for a client of a session. Whoever drops this has cancelled. Gives a message; `None`: the backend wants a handshake now.
     ///
     /// # Errors
     /// There is no answer.
     pub(in crate::hub) async fn ask_for(
         self: &Arc<Self>,
-        session: &Arc<Session<Held>>,
+        caller: Caller<'_>,
         member: &Arc<Member>,
         theirs: &Message,
-        voice: &Voice,
     ) -> Result<Option<Message>, NoAnswer> {
+        let Caller { session, voice, carried } = caller;
+        let mut asked = Asked::of_hub(self, theirs.clone(), session.principal);
+        carry(&mut asked.head.headers, carried);
         let (line, mut said) = mpsc::channel(QUEUE);
         let rounds = Rounds {
             hub: Arc::clone(self),
             session: Arc::clone(session),
             member: Arc::clone(member),
-            asked: Asked::of_hub(self, theirs.clone(), session.principal),
+            asked,
             theirs: theirs.clone(),
             line,
         };

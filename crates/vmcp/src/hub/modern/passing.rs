@@ -23,8 +23,10 @@ use super::super::requests::{KNOWS_WITHIN, MAX_REFUSAL, is_down, not_answered, u
 use super::super::{Hub, Member};
 use super::asked::Asked;
 use super::envelope::with_server;
+use super::handing_over::Gone;
 use super::relay::{Dressing, Events, Whole};
 use super::state::State;
+use super::waiting::gone;
 use super::{Response, refuse, status};
 
 /// What came of asking a backend in its own era.
@@ -46,9 +48,15 @@ impl Hub {
             }
             Err(misused) => return self.complete(&asked, &misused),
         };
-        let state = match State::of(&self.config.keys, &asked.message, asked.principal) {
-            Ok(Some(State::Waiting { process, call })) => return self.come_back(&asked, process, call).await,
-            Ok(state) => state,
+        let (asked, state) = match State::of(&self.config.keys, &asked.message, asked.principal) {
+            Ok(Some(State::Waiting { process, call })) => match self.come_back(&asked, process, call).await {
+                Ok(response) => return response,
+                Err(Gone) => match self.afresh(&asked) {
+                    Some(asked) => (asked, None),
+                    None => return refuse(&asked.message, "call_not_here", gone()),
+                },
+            },
+            Ok(state) => (asked, state),
             Err(foreign) => return refuse(&asked.message, "invalid_state", foreign.reply()),
         };
         let passing = match self.whose_modern(&asked).await {

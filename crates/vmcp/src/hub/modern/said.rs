@@ -1,6 +1,7 @@
 //! What a call that runs in a task of its own says to the client that waits for it: notices and questions, and in the end
 //! an answer. It goes out as one message where nothing was said before, else as events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +10,13 @@ use mcp::sse::message_event;
 use proxy::Body;
 use proxy::body::event_stream;
 use proxy::failure::json_answer;
+use proxy::session::Session;
 use proxy::streamable::{Accepts, at_once};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::super::Hub;
+use super::super::session::Held;
 use super::Response;
 
 /// Messages on their way to a client.
@@ -23,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// One message.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(in crate::hub) enum Said {
     /// There will be more.
     Notice(Bytes),
     /// There will not.
@@ -43,7 +46,26 @@ pub(super) enum Heard {
 
 impl Hub {
     /// Waits for what a call says. Whoever stops waiting closes the line.
-    pub(super) async fn hear(&self, accepts: Accepts, mut line: mpsc::Receiver<Said>) -> Heard {
+    pub(super) async fn hear(&self, accepts: Accepts, line: mpsc::Receiver<Said>) -> Heard {
+        self.hear_as(accepts, line, |first, line| self.streamed(first, line)).await
+    }
+
+    /// The same for a client with a session, which may come back to a stream that has begun.
+    pub(super) async fn hear_in(
+        self: &Arc<Self>,
+        session: &Arc<Session<Held>>,
+        accepts: Accepts,
+        line: mpsc::Receiver<Said>,
+    ) -> Heard {
+        self.hear_as(accepts, line, |first, line| self.spoken(session, first, line)).await
+    }
+
+    async fn hear_as(
+        &self,
+        accepts: Accepts,
+        mut line: mpsc::Receiver<Said>,
+        streamed: impl FnOnce(Option<Said>, mpsc::Receiver<Said>) -> Response,
+    ) -> Heard {
         let first = loop {
             let next = match accepts.events {
                 true => timeout(SILENCE, line.recv()).await.ok(),
@@ -61,8 +83,8 @@ impl Hub {
                 StatusCode::OK => at_once(accepts, text),
                 status => json_answer(status, text),
             }),
-            Some(first @ Some(Said::Notice(_))) => Heard::Answer(self.streamed(first, line)),
-            None => Heard::Answer(self.streamed(None, line)),
+            Some(first @ Some(Said::Notice(_))) => Heard::Answer(streamed(first, line)),
+            None => Heard::Answer(streamed(None, line)),
         }
     }
 

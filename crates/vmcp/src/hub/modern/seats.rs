@@ -59,6 +59,16 @@ pub(super) struct Seat {
     _in_use: InUse<Held>,
 }
 
+impl Seat {
+    /// Whether what a backend says in the session is for who has this place, as nobody else has one.
+    pub(super) fn is_alone(&self) -> bool {
+        match self.after {
+            After::Returns(..) | After::Ends => true,
+            After::Stays => false,
+        }
+    }
+}
+
 /// What becomes of it when it is left.
 #[derive(Debug)]
 enum After {

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use mcp::{ErrorCode, ErrorReply};
+use mcp::{ErrorCode, ErrorReply, Message};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::asked::Asked;
 use super::said::Said;
 
 /// Calls that wait at once, for all clients together.
@@ -17,7 +16,8 @@ const MAX_WAITING: usize = 1024;
 /// The client has come back.
 #[derive(Debug)]
 pub(super) struct Round {
-    pub(super) asked: Asked,
+    /// Its request.
+    pub(super) message: Message,
     pub(super) line: mpsc::Sender<Said>,
 }
 
@@ -36,7 +36,7 @@ impl Default for Waiting {
 }
 
 /// Not to be guessed by nobody: it is sealed where it is seen.
-fn drawn() -> Uuid {
+pub(super) fn drawn() -> Uuid {
     Uuid::from_u128(fastrand::u128(..))
 }
 
@@ -53,22 +53,31 @@ impl Waiting {
         Some((id, woken))
     }
 
+    /// Whether no call waits.
+    pub(super) fn is_empty(&self) -> bool {
+        let mut calls = self.calls.lock();
+        calls.retain(|_, call| !call.is_closed());
+        calls.is_empty()
+    }
+
     /// Its client is back; once.
     ///
     /// # Errors
-    /// The answer where it does not wait here.
-    pub(super) fn wake(&self, process: Uuid, call: Uuid, round: Round) -> Result<(), ErrorReply> {
-        let waits = self.calls.lock().remove(&call).filter(|_| process == self.process);
+    /// The answer where it does not wait.
+    pub(super) fn wake(&self, call: Uuid, round: Round) -> Result<(), ErrorReply> {
+        let waits = self.calls.lock().remove(&call);
         let woken = waits.is_some_and(|waits| waits.send(round).is_ok());
-        if woken { Ok(()) } else { Err(not_here(process == self.process)) }
+        let why = "it was not answered in time, or has been answered before";
+        if woken { Ok(()) } else { Err(not_here(why)) }
     }
 }
 
-fn not_here(of_this_process: bool) -> ErrorReply {
-    let why = match of_this_process {
-        true => "it was not answered in time, or has been answered before",
-        false => "it waits, or waited, in another process of skep",
-    };
+/// The answer to who comes back to a call whose process is gone.
+pub(super) fn gone() -> ErrorReply {
+    not_here("it waited in a process of skep that is gone, or cannot be reached")
+}
+
+fn not_here(why: &str) -> ErrorReply {
     let text = format!(
         "the call that has asked does not wait here any more ({why}): it may or may not have been carried out"
     );
@@ -83,16 +92,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_call_is_woken_once_and_in_its_own_process_only() {
+    async fn a_call_is_woken_once() {
         let waiting = Waiting::default();
-        let round = || Round { asked: asked(), line: mpsc::channel(1).0 };
+        let round = || Round { message: asked().message, line: mpsc::channel(1).0 };
         let (call, mut woken) = waiting.park().unwrap();
-        assert!(waiting.wake(waiting.process, drawn(), round()).is_err());
-        assert!(waiting.wake(waiting.process, call, round()).is_ok() && woken.try_recv().is_ok());
-        assert_eq!(waiting.wake(waiting.process, call, round()).unwrap_err().code, ErrorCode::OutcomeUnknown);
-        let (call, _woken) = waiting.park().unwrap();
-        let refused = waiting.wake(drawn(), call, round()).unwrap_err();
-        assert!(refused.message.contains("another process"), "{}", refused.message);
+        assert!(waiting.wake(drawn(), round()).is_err() && !waiting.is_empty());
+        assert!(waiting.wake(call, round()).is_ok() && woken.try_recv().is_ok());
+        assert_eq!(waiting.wake(call, round()).unwrap_err().code, ErrorCode::OutcomeUnknown);
+        assert!(waiting.is_empty());
+        drop(waiting.park());
+        assert!(waiting.is_empty(), "it has given up");
         let parked: Vec<_> = std::iter::from_fn(|| waiting.park()).collect();
         assert_eq!(parked.len(), MAX_WAITING);
         drop(parked);

@@ -85,7 +85,9 @@ impl HubHost {
                 self.route(tool).ok_or(CallError::NoTool)?
             }
         };
-        let caller = Caller { session: &self.run.on_behalf.session, voice: &self.run.voice };
+        let on_behalf = &self.run.on_behalf;
+        let caller =
+            Caller { session: &on_behalf.session, voice: &self.run.voice, carried: &on_behalf.carried };
         let arguments =
             serde_json::to_vec(arguments).map_err(|error| CallError::NotSent(error.to_string()))?;
         let answer =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use http::HeaderMap;
 use model::PrincipalDigest;
 use proxy::session::{Kept, Session};
 use tokio::time::{Instant, sleep};
@@ -105,7 +106,7 @@ impl Hub {
 
     fn go_on(self: &Arc<Self>, id: Uuid, fit: Fit, letters: Vec<Letter>) {
         let Fit { plan, session, caller, elapsed, ledger } = fit;
-        let on_behalf = self.on_behalf(&session, caller.request.as_bytes());
+        let on_behalf = self.on_behalf(&session, caller.request.as_bytes(), HeaderMap::new());
         let run: Arc<Run> = self.run_here(id, Place::Kept, on_behalf, ledger.taken_over() + 1);
         self.runs.counts.taken_over.fetch_add(1, Ordering::Relaxed);
         tracing::info!(run.id = %id, workflow.name = &*plan.name, session.id = %session.id, "goes on with a run");

@@ -11,7 +11,7 @@ pub(super) fn optimizer() -> Option<Arc<Optimizer>> {
     Some(Arc::new(Optimizer::new(Policy { most: 8, semantic_ratio: 0.5, distance: 1.0 }, None)))
 }
 
-fn scripts() -> Option<Arc<Scripts>> {
+pub(super) fn scripts() -> Option<Arc<Scripts>> {
     let settings = Settings { steps: 100, parallel: 4, call_within: Duration::from_secs(30) };
     let evaluators: Arc<dyn Evaluators> = Arc::new(crate::script::fake::Fake::default());
     Some(Arc::new(Scripts::new(settings, evaluators)))

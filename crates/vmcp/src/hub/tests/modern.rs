@@ -6,7 +6,7 @@ use super::*;
 
 /// A client of 2026-07-28.
 #[derive(Clone)]
-struct Modern {
+pub(super) struct Modern {
     hub: Arc<Hub>,
     principal: PrincipalDigest,
     capabilities: Value,
@@ -15,11 +15,11 @@ struct Modern {
 const VERSION: &str = "2026-07-28";
 
 impl Modern {
-    fn new(hub: &Arc<Hub>, capabilities: Value) -> Self {
+    pub(super) fn new(hub: &Arc<Hub>, capabilities: Value) -> Self {
         Self { hub: Arc::clone(hub), principal: ME, capabilities }
     }
 
-    fn call(&self, method: &str, mut params: Value) -> Call {
+    pub(super) fn call(&self, method: &str, mut params: Value) -> Call {
         let meta = &mut params["_meta"];
         meta["io.modelcontextprotocol/protocolVersion"] = VERSION.into();
         meta["io.modelcontextprotocol/clientInfo"] = json!({"name": "modern", "version": "1"});
@@ -43,7 +43,7 @@ impl Modern {
         Call { request, principal: self.principal, client: ([127, 0, 0, 1], 1).into(), tls: false }
     }
 
-    async fn send(&self, method: &str, params: Value) -> Response<Body> {
+    pub(super) async fn send(&self, method: &str, params: Value) -> Response<Body> {
         let response = self.hub.handle(self.call(method, params)).await;
         assert!(!response.headers().contains_key(&headers::SESSION_ID));
         response
@@ -55,7 +55,7 @@ impl Modern {
         answer
     }
 
-    async fn tool(&self, name: &str, more: Value) -> Value {
+    pub(super) async fn tool(&self, name: &str, more: Value) -> Value {
         let mut params = json!({"name": name, "arguments": {}});
         for (name, value) in more.as_object().unwrap() {
             params[name] = value.clone();
@@ -70,18 +70,19 @@ impl Modern {
     }
 }
 
-fn given(asks: &Value, answers: &[(&str, Value)]) -> Value {
+pub(super) fn given(asks: &Value, answers: &[(&str, Value)]) -> Value {
     let answers: serde_json::Map<_, _> =
         answers.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     json!({"requestState": asks["result"]["requestState"], "inputResponses": answers})
 }
 
 /// All events of an answer.
-async fn events(response: Response<Body>) -> Vec<Value> {
+pub(super) async fn events(response: Response<Body>) -> Vec<Value> {
     let text = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
     text.lines()
         .filter_map(|line| line.strip_prefix("data: "))
+        .filter(|data| !data.is_empty())
         .map(|data| serde_json::from_str(data).unwrap())
         .collect()
 }
@@ -238,7 +239,7 @@ async fn nobody_waits_forever_and_a_strange_process_says_so() {
     let there = Modern::new(&replica, json!({"roots": {}}));
     let refused = there.tool("old_asks", given(&asks, &[])).await;
     assert_eq!(refused["error"]["data"]["class"], "call_not_here", "{refused}");
-    assert!(refused["error"]["message"].as_str().unwrap().contains("another process"));
+    assert!(refused["error"]["message"].as_str().unwrap().contains("is gone"));
     sleep(Duration::from_secs(601)).await;
     assert_eq!(old.asked("notifications/cancelled").len(), 1);
     assert_eq!(client.tool("old_asks", given(&asks, &[])).await["error"]["code"], -31001);

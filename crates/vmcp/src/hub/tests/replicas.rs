@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderName;
 use parking_lot::Mutex;
 use proxy::ResendPolicy;
 use uuid::Uuid;
@@ -18,6 +19,7 @@ struct Shared {
     log: MemoryLog,
     leases: Mutex<HashMap<Uuid, (usize, Instant)>>,
     letters: Mutex<HashMap<Uuid, Vec<Letter>>>,
+    mail: Mutex<HashMap<Uuid, Vec<Bytes>>>,
 }
 
 /// One replica's way to it.
@@ -34,6 +36,50 @@ impl Way {
         if self.is_dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+    }
+
+    fn lease(&self, id: Uuid, hold: Duration) -> bool {
+        let mut leases = self.shared.leases.lock();
+        let is_another =
+            |(holder, until): &(usize, Instant)| *holder != self.number && *until > Instant::now();
+        let is_free = !leases.get(&id).is_some_and(is_another);
+        if is_free {
+            leases.insert(id, (self.number, Instant::now() + hold));
+        }
+        is_free
+    }
+
+    fn give_back(&self, id: Uuid) {
+        let mut leases = self.shared.leases.lock();
+        if leases.get(&id).is_some_and(|(holder, _)| *holder == self.number) {
+            leases.remove(&id);
+        }
+    }
+}
+
+impl Mailboxes for Way {
+    fn hold(&self, mailbox: Uuid, hold: Duration) -> Mailing<'_, Option<Vec<Bytes>>> {
+        Box::pin(async move {
+            self.alive().await;
+            let letters = || self.shared.mail.lock().remove(&mailbox).unwrap_or_default();
+            Ok(self.lease(mailbox, hold).then(letters))
+        })
+    }
+
+    fn release(&self, mailbox: Uuid) -> Mailing<'_, ()> {
+        Box::pin(async move {
+            self.alive().await;
+            self.give_back(mailbox);
+            Ok(())
+        })
+    }
+
+    fn post(&self, mailbox: Uuid, letter: Bytes) -> Mailing<'_, bool> {
+        Box::pin(async move {
+            self.alive().await;
+            self.shared.mail.lock().entry(mailbox).or_default().push(letter);
+            Ok(true)
+        })
     }
 }
 
@@ -70,24 +116,15 @@ impl RunStore for Way {
     fn hold(&self, run: Uuid, hold: Duration) -> Logging<'_, Option<Vec<Letter>>> {
         Box::pin(async move {
             self.alive().await;
-            let mut leases = self.shared.leases.lock();
-            let is_another =
-                |(holder, until): &(usize, Instant)| *holder != self.number && *until > Instant::now();
-            if leases.get(&run).is_some_and(is_another) {
-                return Ok(None);
-            }
-            leases.insert(run, (self.number, Instant::now() + hold));
-            Ok(Some(self.shared.letters.lock().remove(&run).unwrap_or_default()))
+            let letters = || self.shared.letters.lock().remove(&run).unwrap_or_default();
+            Ok(self.lease(run, hold).then(letters))
         })
     }
 
     fn release(&self, run: Uuid) -> Logging<'_, ()> {
         Box::pin(async move {
             self.alive().await;
-            let mut leases = self.shared.leases.lock();
-            if leases.get(&run).is_some_and(|(holder, _)| *holder == self.number) {
-                leases.remove(&run);
-            }
+            self.give_back(run);
             Ok(())
         })
     }
@@ -99,27 +136,35 @@ impl RunStore for Way {
 }
 
 /// Two hubs over the same backends, which share all that replicas share.
-struct Replicas {
-    hubs: [Arc<Hub>; 2],
+pub(super) struct Replicas {
+    pub(super) hubs: [Arc<Hub>; 2],
     ways: [Arc<Way>; 2],
 }
 
 impl Replicas {
-    async fn start(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Self {
-        let shared =
-            Arc::new(Shared { log: MemoryLog::new(10), leases: Mutex::default(), letters: Mutex::default() });
+    pub(super) async fn start(composites: &[(&str, &str)], backends: &[&Arc<Scripted>]) -> Self {
+        let shared = Arc::new(Shared {
+            log: MemoryLog::new(10),
+            leases: Mutex::default(),
+            letters: Mutex::default(),
+            mail: Mutex::default(),
+        });
         let ways = [0, 1].map(|number| {
             Arc::new(Way { shared: Arc::clone(&shared), number, is_dead: AtomicBool::new(false) })
         });
         let config = HubConfig {
-            shape: Shape { workflows: workflows(composites), ..Shape::default() },
-            resend: Arc::new(ResendPolicy::new(["again".to_owned()], false)),
+            shape: Shape {
+                workflows: workflows(composites),
+                passed_headers: vec![HeaderName::from_static("x-tenant")],
+                ..Shape::default()
+            },
+            resend: Arc::new(ResendPolicy::new(["again", "b_asks"].map(str::to_owned), false)),
             store: Arc::new(SharedSessions(MemoryStore::default())),
             ..config()
         };
         let hubs = ways.each_ref().map(|way| {
-            let hub =
-                hub_of(HubConfig { runs: Arc::clone(way) as Arc<dyn RunStore>, ..config.clone() }, backends);
+            let (runs, mail) = (Arc::clone(way) as Arc<dyn RunStore>, Arc::clone(way) as Arc<dyn Mailboxes>);
+            let hub = hub_of(HubConfig { runs, mail, ..config.clone() }, backends);
             tokio::spawn(Arc::clone(&hub).maintenance());
             hub
         });
@@ -128,11 +173,11 @@ impl Replicas {
     }
 
     /// The same client at the other one.
-    fn other(&self, client: &Client) -> Client {
+    pub(super) fn other(&self, client: &Client) -> Client {
         Client { hub: Arc::clone(&self.hubs[1]), ..client.clone() }
     }
 
-    fn dies(&self) {
+    pub(super) fn dies(&self) {
         self.ways[0].is_dead.store(true, Ordering::Relaxed);
     }
 }
@@ -172,7 +217,7 @@ impl SessionStore for SharedSessions {
 }
 
 /// The id of the event that a stream begins with.
-async fn primed(stream: &mut Body) -> String {
+pub(super) async fn primed(stream: &mut Body) -> String {
     let event = stream.frame().await.unwrap().unwrap().into_data().unwrap();
     let text = String::from_utf8(event.to_vec()).unwrap();
     text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned()
@@ -186,11 +231,11 @@ async fn ends(mut stream: Body) {
     }
 }
 
-fn calls(backend: &Scripted, tool: &str) -> usize {
+pub(super) fn calls(backend: &Scripted, tool: &str) -> usize {
     backend.asked("tools/call").iter().filter(|(_, message)| message["params"]["name"] == tool).count()
 }
 
-const LONG: &str = "  - {id: one, tool: a.echo}\n  - {id: two, tool: a.SLOW, timeout: 20m, dependsOn: [one]}\n  \
+pub(super) const LONG: &str = "  - {id: one, tool: a.echo}\n  - {id: two, tool: a.SLOW, timeout: 20m, dependsOn: [one]}\n  \
                     - {id: three, tool: a.shows, arguments: {v: '{{.steps.one.output.text}}'}, dependsOn: [two]}";
 
 #[tokio::test(start_paused = true)]

@@ -38,10 +38,12 @@ pub(super) struct State {
     pub(super) begins_after: Duration,
     /// Each page of tools has another one behind it.
     pub(super) endless: bool,
-    /// `again` and `once` come to no end until this does.
+    /// `again` and `once` come to no end until this does, and `asks` to none at all.
     pub(super) holds_up: bool,
     /// All messages it got, with the session they came in.
     pub(super) got: Vec<(String, Value)>,
+    /// The headers of all calls of tools.
+    pub(super) heads: Vec<HeaderMap>,
     pub(super) begun: usize,
     sessions: BTreeMap<String, Option<mpsc::Sender<Bytes>>>,
     /// Calls that wait for an answer, with their ids.
@@ -92,6 +94,12 @@ impl Scripted {
         state.got.iter().filter(|(_, message)| message["method"] == method).cloned().collect()
     }
 
+    /// What one header said, call by call.
+    pub(super) fn heard(&self, header: &str) -> Vec<Option<String>> {
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        self.state.lock().heads.iter().map(|head| head.get(header).map(text)).collect()
+    }
+
     /// Says something on all GET streams.
     pub(super) fn says(&self, message: &Value) {
         let event = mcp::sse::message_event(Some("7"), message.to_string().as_bytes());
@@ -120,6 +128,9 @@ impl Scripted {
         };
         let value: Value = serde_json::from_slice(message.text()).unwrap();
         self.state.lock().got.push((session.clone(), value.clone()));
+        if value["method"] == "tools/call" {
+            self.state.lock().heads.push(call.request.head.headers.clone());
+        }
         let eras = self.state.lock().eras;
         if call.request.era() == Era::Modern && eras != Eras::Legacy {
             return self.modern(&call.request.head.headers, message, &value).await;
@@ -137,6 +148,9 @@ impl Scripted {
         match message.kind() {
             Kind::Request => self.request(&session, message, &value).await,
             Kind::Notification => accepted(),
+            Kind::Result if value["id"].as_str().is_some_and(|id| id.starts_with("own-")) => accepted(),
+            // It takes its time.
+            Kind::Result if self.state.lock().holds_up => accepted(),
             Kind::Result | Kind::Error => {
                 let waiting = self.state.lock().waiting.get_mut(&session).and_then(VecDeque::pop_front);
                 let Some((id, waiting)) = waiting else {

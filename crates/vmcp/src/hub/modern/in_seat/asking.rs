@@ -19,6 +19,17 @@ use super::{InSeat, Open, Stop};
 impl InSeat {
     /// The backend asks. Where its client cannot be asked that, the backend is refused, and the call is over.
     pub(super) async fn question(&mut self, message: &Message) -> Stop {
+        let lacking = self.ask(message);
+        if lacking.is_empty() {
+            return Stop::Asked;
+        }
+        self.refuse(message).await;
+        self.cancel().await;
+        Stop::Answer(self.last(&missing(&lacking)))
+    }
+
+    /// Takes note of a question, if the client can be asked that; else gives what it lacks.
+    pub(super) fn ask(&mut self, message: &Message) -> Vec<String> {
         let question = Question {
             key: format!("q{}", self.hub.next_number()),
             method: message.method_name().unwrap_or_default().into_owned(),
@@ -26,15 +37,16 @@ impl InSeat {
         };
         let declared = self.asked.message.meta_capabilities().unwrap_or_default();
         let lacking = lacking(std::slice::from_ref(&question), declared);
-        if !lacking.is_empty() {
-            let refusal = ErrorReply::new(ErrorCode::MethodNotFound, "the client cannot be asked that");
-            self.tell(refusal.to_json(message.id())).await;
-            self.cancel().await;
-            return Stop::Answer(self.last(&missing(&lacking)));
+        if lacking.is_empty() {
+            let id = message.id().map(Bytes::copy_from_slice).unwrap_or_default();
+            self.open.push(Open { question, id });
         }
-        let id = message.id().map(Bytes::copy_from_slice).unwrap_or_default();
-        self.open.push(Open { question, id });
-        Stop::Asked
+        lacking
+    }
+
+    pub(super) async fn refuse(&self, message: &Message) {
+        let refusal = ErrorReply::new(ErrorCode::MethodNotFound, "the client cannot be asked that");
+        self.tell(refusal.to_json(message.id())).await;
     }
 
     /// Ends the round with what the backend asks, and waits for the next one. `None`: nobody came back, or could.
@@ -48,6 +60,7 @@ impl InSeat {
                 let _ = line.send(self.last(&reply)).await;
                 return None;
             };
+            self.hub.be_found().await;
             let asks = self.asks(call)?;
             if line.send(asks).await.is_err() {
                 return None;
@@ -79,9 +92,9 @@ impl InSeat {
             () = sleep_until(Instant::now() + ANSWERED_WITHIN) => return None,
             () = self.hub.draining.cancelled() => return None,
         };
-        let given = responses(&round.asked.message).unwrap_or_default();
+        let given = responses(&round.message).unwrap_or_default();
         let given = Object::read(&given).unwrap_or_default();
-        self.asked = round.asked;
+        self.asked.message = round.message;
         let mut left = Vec::new();
         for open in std::mem::take(&mut self.open) {
             match given.get(&open.question.key) {
