@@ -110,6 +110,23 @@ async fn what_is_found_is_what_is_there_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_is_made_when_somebody_looks_and_once_of_what_is_shown() {
+    let (a, b) = two();
+    let optimizer = optimizer().unwrap();
+    let hub = hub_with(MetaTools { optimizer: Some(Arc::clone(&optimizer)), scripts: None }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    client.tools().await;
+    assert_eq!(optimizer.indexes(), 0, "nobody has looked for anything");
+    let (one, other) = tokio::join!(found(&client, "forecast"), found(&client, "notes"));
+    assert_eq!((&*one[0], &*other[0]), ("a_shows_forecast", "b_shows_notes"));
+    assert_eq!(optimizer.indexes(), 1, "both have waited for the same");
+    set(&hub, &[&a]);
+    assert_eq!(optimizer.indexes(), 1, "another view, and nobody has looked");
+    assert!(found(&client, "notes").await.is_empty());
+    assert_eq!(optimizer.indexes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_script_calls_what_its_client_may_call() {
     let (a, b) = two();
     let hub = hub_with(MetaTools { optimizer: None, scripts: scripts() }, &[&a, &b]).await;
