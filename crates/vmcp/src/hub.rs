@@ -70,11 +70,12 @@ use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
 
-pub use meta::MetaTools;
+pub use meta::{Meaning, MetaTools};
 pub use runs::{Counts as RunCounts, RunView, TaskLine};
 
 use crate::aggregate::View;
 use crate::config::Aggregation;
+use crate::optimizer::Optimizer;
 use crate::workflow::Workflows;
 use crate::workflow::runs::RunStore;
 
@@ -114,6 +115,8 @@ pub struct Shape {
     pub passed_headers: Vec<HeaderName>,
     /// Tools made of others.
     pub workflows: Workflows,
+    /// Tools over all of these.
+    pub meta: MetaTools,
     pub partial: PartialFailure,
 }
 
@@ -126,8 +129,6 @@ pub struct HubConfig {
     pub path: String,
     /// What clients are shown at first.
     pub shape: Shape,
-    /// Tools over all of these.
-    pub meta: MetaTools,
     /// What may be done again although it may have been done.
     pub resend: Arc<ResendPolicy>,
     pub keys: Arc<KeyRing>,
@@ -170,8 +171,8 @@ pub struct Hub {
     view: ArcSwap<View>,
     /// The one whose problems were said.
     told: Mutex<Arc<View>>,
-    /// Held by whoever makes the next view.
-    changing: Mutex<()>,
+    /// Held by whoever makes the next view: who was told of the last one to find tools in it.
+    changing: Mutex<Option<Arc<Optimizer>>>,
     changes: watch::Sender<Changes>,
     born: Instant,
     /// How many looks at backends there were.

@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What finds tools.
 #[derive(Debug)]
 pub struct Optimizer {
-    policy: Policy,
+    policy: ArcSwap<Policy>,
     shown: ArcSwap<Shown>,
     maker: Maker,
 }
@@ -53,7 +53,19 @@ impl Optimizer {
     #[must_use]
     pub fn new(policy: Policy, service: Option<Arc<dyn Embed>>) -> Self {
         let meanings = service.map(|service| Arc::new(Meanings::new(service)));
-        Self { policy, shown: ArcSwap::default(), maker: Maker { meanings, ..Maker::default() } }
+        let maker = Maker { meanings, ..Maker::default() };
+        Self { policy: ArcSwap::from_pointee(policy), shown: ArcSwap::default(), maker }
+    }
+
+    /// How answers are put together.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        **self.policy.load()
+    }
+
+    /// From now on answers are put together like this.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// From now on these tools are shown, as a list has them. Takes note of them and does no more.
@@ -86,7 +98,7 @@ impl Optimizer {
             Some(meanings) if index.has_meanings() => meanings.of_question(&question.description).await,
             _ => None,
         };
-        let tools = index.find(&question.description, &question.keywords, sense.as_ref(), self.policy);
+        let tools = index.find(&question.description, &question.keywords, sense.as_ref(), self.policy());
         Ok(result_of(&found(&tools, index.bytes())))
     }
 

@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::harness::{example, output, peer, run};
-use crate::vmcp::{file_with as file, kill};
+use crate::harness::{Listener, example, output, peer, run};
+use crate::vmcp::{all_there, file_with as file, kill};
 use crate::workflows::serve;
 
 /// The example, and server-everything from npm if it can be had, else another example.
@@ -78,6 +78,47 @@ return {'sum': len(counts), 'said': b_echo(message = text)}
     assert_eq!(answer["content"][1]["text"], "Script logs:\nso many 3", "{answer}");
     assert_eq!(session.call("call_tool", call("a_counter", json!({}))).await.unwrap(), "6", "one session");
     kill(skep).await;
+}
+
+#[tokio::test]
+async fn the_optimizer_and_code_mode_come_and_go_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_a, a) = example("a");
+    let write = |more: &str| file(folder.path(), &[("a", &a)], more);
+    let (_skep, url) = serve(folder.path(), &write(""), &[]);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "1");
+    let mut stream = Listener::open(&session, "").await;
+    write("optimizer: {maxToolsToReturn: 1}\n");
+    told_of(&mut session, &mut stream, |tools| tools == ["find_tool", "call_tool"]).await;
+    assert_eq!(found(&mut session, "count").await.len(), 1);
+    write("optimizer: {maxToolsToReturn: 3}\n");
+    for round in 0.. {
+        if found(&mut session, "count, echo a message, add numbers").await.len() == 3 {
+            break;
+        }
+        assert!(round < 3000, "not within half a minute: another number of tools");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    write("codeMode: {enabled: true}\n");
+    let has_scripts = |tools: &[String]| tools.contains(&"execute_tool_script".to_owned());
+    told_of(&mut session, &mut stream, |tools| tools.len() > 3 && has_scripts(tools)).await;
+    let answer = result(&mut session, "execute_tool_script", json!({"script": "return a_counter()"})).await;
+    assert!(answer["isError"].is_null(), "{answer}");
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "3", "one session");
+    write("");
+    told_of(&mut session, &mut stream, |tools| tools.len() > 3 && !has_scripts(tools)).await;
+}
+
+/// Waits until a client that listens is told of tools that are these.
+async fn told_of(session: &mut Session, stream: &mut Listener, are_these: impl Fn(&[String]) -> bool) {
+    loop {
+        while stream.next().await.0["method"] != "notifications/tools/list_changed" {}
+        if are_these(&listed(session).await) {
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -134,8 +134,8 @@ impl Hub {
             cursor: Option<String>,
         }
         self.settled(LISTS_WITHIN).await;
-        let view = self.view.load();
-        if self.shape.load().partial == PartialFailure::Fail && !view.missing().is_empty() {
+        let (view, shape) = (self.view.load(), self.shape.load());
+        if shape.partial == PartialFailure::Fail && !view.missing().is_empty() {
             let text = format!("not all backends are there: {} is missing", view.missing().join(", "));
             let reply = ErrorReply::new(ErrorCode::Internal, text)
                 .with_data(json!({"origin": "skep", "class": "backend_missing", "executed": "no"}));
@@ -148,7 +148,7 @@ impl Hub {
                 return Err(("bad_request", ErrorReply::new(ErrorCode::InvalidParams, "invalid cursor")));
             }
         };
-        Ok(match self.config.meta.list().filter(|_| kind == Listed::Tools) {
+        Ok(match shape.meta.list().filter(|_| kind == Listed::Tools) {
             Some(list) => list,
             None => view.page(kind, cursor.as_deref()),
         })

@@ -39,7 +39,6 @@ fn config() -> HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
         shape: Shape::default(),
-        meta: super::MetaTools::default(),
         resend: Arc::default(),
         runs: Arc::new(MemoryLog::new(100)),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
