@@ -98,6 +98,12 @@ pub fn check(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result
     read(text, environment).map(drop)
 }
 
+/// Whether a file asks for debug lines in the log.
+#[must_use]
+pub fn is_debug(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> bool {
+    Config::parse(text, environment).is_ok_and(|config| config.operational.is_debug)
+}
+
 fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, VmcpError> {
     let config = Config::parse(text, environment)?;
     let not_yet = not_yet(&config);
@@ -294,7 +300,6 @@ fn not_yet(config: &Config) -> Vec<String> {
             config.aggregation.tools.iter().any(|tools| tools.config_reference.is_some()),
         ),
         ("compositeToolRefs", !config.composite_references.is_empty()),
-        ("operational.logLevel", config.operational.is_debug),
         ("telemetry", config.telemetry.is_some()),
         ("audit", config.audit.as_ref().is_some_and(|audit| audit.is_enabled)),
         ("codeMode", config.code_mode.is_enabled && !cfg!(feature = "starlark")),
@@ -421,10 +426,9 @@ aggregation:
 
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {
-        for (said, name) in [
-            ("telemetry: {metricsEnabled: true}", "telemetry"),
-            ("operational: {logLevel: debug}", "operational.logLevel"),
-        ] {
+        for (said, name) in
+            [("telemetry: {metricsEnabled: true}", "telemetry"), ("audit: {enabled: true}", "audit")]
+        {
             let error = check(&format!("{FILE}{said}\n"), &environment).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("not in this version"), "{said}: {error}");
         }

@@ -86,7 +86,7 @@ fn starts_only(begun: &Config, next: &Config) -> Vec<&'static str> {
     // What is named here and not compared is taken over, refused when it is read, or says nothing about what is served.
     let Config {
         name,
-        operational: Operational { is_debug: _, timeouts: _, failures },
+        operational: Operational { is_debug, timeouts: _, failures },
         session_storage,
         group: _,
         backends: _,
@@ -106,6 +106,7 @@ fn starts_only(begun: &Config, next: &Config) -> Vec<&'static str> {
     let health = |failures: &FailureHandling| FailureHandling { partial: None, ..failures.clone() };
     let differs = [
         ("name", *name != next.name),
+        ("operational.logLevel", *is_debug != next.operational.is_debug),
         ("operational.failureHandling", health(failures) != health(&next.operational.failures)),
         ("sessionStorage", *session_storage != next.session_storage),
     ];
@@ -164,8 +165,8 @@ aggregation: {conflictResolution: prefix, conflictResolutionConfig: {prefixForma
             ("name: n\noperational: {timeouts: {default: 1s}}", &[]),
             ("name: n\noperational: {failureHandling: {partialFailureMode: fail}}", &[]),
             (
-                "name: other\noperational: {failureHandling: {unhealthyThreshold: 9}}",
-                &["name", "operational.failureHandling"],
+                "name: other\noperational: {logLevel: debug, failureHandling: {unhealthyThreshold: 9}}",
+                &["name", "operational.logLevel", "operational.failureHandling"],
             ),
             ("name: n\nsessionStorage: {provider: memory}", &["sessionStorage"]),
         ] {
