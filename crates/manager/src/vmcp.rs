@@ -11,7 +11,7 @@ mod meta;
 mod scripting;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ pub struct Beside {
     pub trusts_annotations: bool,
     /// Tools that may be called twice.
     pub resend_tools: Vec<String>,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a file cannot be served.
@@ -212,6 +214,7 @@ fn serving(
     }
     skep.trust_annotations = beside.trusts_annotations;
     skep.resend_tools.clone_from(&beside.resend_tools);
+    skep.metrics = beside.metrics.map(|address| address.to_string()).unwrap_or_default();
     if let Some(ttl) = beside.session_ttl {
         run.session_ttl = humantime::format_duration(ttl).to_string();
     }

@@ -14,6 +14,7 @@
 
 mod ask;
 mod calling;
+mod counts;
 mod discovery;
 mod era;
 mod foreign;
@@ -63,6 +64,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use counts::Named;
 use health::{HealthPolicy, Status};
 use member::Member;
 use modern::seats::Seats;
@@ -70,8 +72,9 @@ use modern::waiting::Waiting;
 use runs::Runs;
 use session::Held;
 
+pub use counts::{BackendCounts, FindCounts, RunCounts};
 pub use meta::{Meaning, MetaTools};
-pub use runs::{Counts as RunCounts, RunView, TaskLine};
+pub use runs::{RunView, TaskLine};
 
 use crate::aggregate::View;
 use crate::config::Aggregation;
@@ -187,6 +190,7 @@ pub struct Hub {
     seats: Seats,
     waiting: Waiting,
     runs: Runs,
+    finding: FindCounts,
 }
 
 impl fmt::Debug for Hub {
@@ -201,6 +205,7 @@ impl Hub {
     pub fn new(mut config: HubConfig, tasks: Tasks) -> Arc<Self> {
         let shape = std::mem::take(&mut config.shape);
         let runs = Runs::new(Arc::clone(&config.runs));
+        runs.count_those_of(&shape.workflows);
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
         Arc::new(Self {
             config,
@@ -220,6 +225,7 @@ impl Hub {
             seats: Seats::default(),
             waiting: Waiting::default(),
             runs,
+            finding: FindCounts::default(),
         })
     }
 
@@ -235,10 +241,10 @@ impl Hub {
                 let member = match known.filter(|known| Arc::ptr_eq(&known.backend, &backend)) {
                     Some(same) => Arc::clone(same),
                     None => {
-                        let member = Member::new(&name, backend, self.config.health);
-                        if let Some(known) = known {
-                            member.takes_over(known);
-                        }
+                        let member = match known {
+                            Some(known) => Member::moved(known, backend, self.config.health),
+                            None => Member::new(&name, backend, self.config.health),
+                        };
                         self.tasks.spawn("backend", discovery::follow(Arc::clone(self), Arc::clone(&member)));
                         member
                     }
@@ -256,6 +262,7 @@ impl Hub {
 
     /// From now on clients are shown this. What is under way goes on as it began.
     pub fn reshape(&self, shape: Shape) {
+        self.runs.count_those_of(&shape.workflows);
         self.shape.store(Arc::new(shape));
         self.refresh();
     }
@@ -332,6 +339,26 @@ impl Hub {
             }
         };
         members.values().map(state).collect()
+    }
+
+    /// What was asked of each backend, by name.
+    #[must_use]
+    pub fn backend_counts(&self) -> Named<BackendCounts> {
+        let members = self.members.load();
+        members.iter().map(|(name, member)| (Arc::clone(name), Arc::clone(&member.counts))).collect()
+    }
+
+    /// How many runs of each workflow came to what, by name.
+    #[must_use]
+    pub fn run_counts(&self) -> Named<RunCounts> {
+        self.runs.all_counts()
+    }
+
+    /// What the optimizer's tools were called for, and how many indexes it has made; `None` where there is no optimizer.
+    #[must_use]
+    pub fn find_counts(&self) -> Option<(&FindCounts, u64)> {
+        let shape = self.shape.load();
+        shape.meta.optimizer.as_ref().map(|optimizer| (&self.finding, optimizer.indexes()))
     }
 
     /// What is served now.

@@ -27,9 +27,7 @@ use bytes::Bytes;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-pub use answer::{
-    CALL_TOOL, Call, FIND_TOOL, Misused, Question, TokenMetrics, definitions, error_of, found, result_of,
-};
+pub use answer::{CALL_TOOL, Call, FIND_TOOL, Found, Misused, Question, TokenMetrics, definitions, error_of};
 pub use index::{Index, Policy, Tool};
 pub use meaning::{Embed, Embedding, NoEmbedding, Vector};
 
@@ -87,11 +85,11 @@ impl Optimizer {
         self.shown.load_full().index(&self.maker).await
     }
 
-    /// The result of a call of `find_tool`.
+    /// What a call of `find_tool` comes to.
     ///
     /// # Errors
     /// [`Misused`] where the arguments are no question.
-    pub async fn find(&self, arguments: &[u8]) -> Result<Vec<u8>, Misused> {
+    pub async fn find(&self, arguments: &[u8]) -> Result<Found, Misused> {
         let question = Question::read(arguments)?;
         let index = self.index().await.load_full();
         let sense = match &self.maker.meanings {
@@ -99,7 +97,7 @@ impl Optimizer {
             _ => None,
         };
         let tools = index.find(&question.description, &question.keywords, sense.as_ref(), self.policy());
-        Ok(result_of(&found(&tools, index.bytes())))
+        Ok(Found::of(&tools, index.bytes()))
     }
 
     /// Learns what tools mean until told to stop. To be run once, as a task.

@@ -65,6 +65,7 @@ fn serve(args: &VmcpServeArgs, file: Option<String>, printer: &Printer) -> anyho
         trusts_annotations: args.trust_annotations,
         resend_tools: args.resend_tool.clone(),
         optimizes: args.optimizer,
+        metrics: args.metrics,
     };
     let around = surroundings::in_the_foreground()?;
     let settings = match (args.config.clone().zip(file), &args.group) {

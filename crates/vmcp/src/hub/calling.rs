@@ -141,7 +141,7 @@ impl Hub {
             }
             let call =
                 self.speaker(session, member, &opened).call(HttpMethod::POST, Some(asked.clone()), None);
-            let mut response = member.backend.handle(call).await;
+            let mut response = member.handle(call).await;
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 session.backend.lost(&member.name, &opened);

@@ -14,6 +14,7 @@ use mcp::Message;
 use proxy::Body;
 use proxy::streamable::at_once;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Hub;
 use super::ask::result;
@@ -130,19 +131,25 @@ impl Hub {
         if !is_it {
             return Ok(None);
         }
-        let refused = |misused: Misused| optimizer::error_of(&misused.to_string());
-        let call = optimizer::Call::read(message.arguments().unwrap_or(b"{}")).map_err(refused)?;
+        let called = self.called_by(message).await;
+        self.finding.call(called.as_ref().map(drop));
+        called.map(Some).map_err(|misused| optimizer::error_of(&misused.to_string()))
+    }
+
+    /// The call that a call of `call_tool` asks for.
+    async fn called_by(&self, message: &Message) -> Result<Message, Misused> {
+        let call = optimizer::Call::read(message.arguments().unwrap_or(b"{}"))?;
         if !self.is_callable(&call.name) {
             self.settled(KNOWS_WITHIN).await;
         }
         if !self.is_callable(&call.name) {
-            return Err(refused(Misused::NotFound(call.name)));
+            return Err(Misused::NotFound(call.name));
         }
         let name = serde_json::Value::from(call.name).to_string();
         let name_span = message.target_span().unwrap_or_default();
         let text =
             message.splice(&[(name_span, name.as_bytes()), (message.arguments_span(), &call.parameters)]);
-        Message::parse(text).map(Some).map_err(|problem| refused(Misused::Call(problem.to_string())))
+        Message::parse(text).map_err(|problem| Misused::Call(problem.to_string()))
     }
 
     /// Whether clients may call a tool of this name.
@@ -162,13 +169,17 @@ impl Hub {
 
     async fn find_tool(&self, call: &OwnCall) -> Response<Body> {
         self.settled(LISTS_WITHIN).await;
-        let arguments = call.message.arguments().unwrap_or(b"{}");
+        let (arguments, begun) = (call.message.arguments().unwrap_or(b"{}"), Instant::now());
         let optimizer = self.shape.load().meta.optimizer.clone();
         let found = match &optimizer {
             Some(optimizer) => optimizer.find(arguments).await,
             None => Err(Misused::NotFound(FIND_TOOL.to_owned())),
         };
-        let text = found.unwrap_or_else(|misused| optimizer::error_of(&misused.to_string()));
+        self.finding.find(found.as_ref(), begun);
+        let text = match found {
+            Ok(found) => found.result,
+            Err(misused) => optimizer::error_of(&misused.to_string()),
+        };
         at_once(call.accepts, result(&call.on_behalf.id, &text))
     }
 

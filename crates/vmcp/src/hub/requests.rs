@@ -206,8 +206,7 @@ impl Hub {
             let body = RequestBody::Message { message: Box::new(theirs.clone()), era: Era::Legacy };
             let head = Box::new(head_for(&call.request.head, &opened, &self.shape.load().passed_headers));
             let request = mcp::Request { head, body };
-            let answering =
-                member.backend.handle(Call { request, principal: session.principal, client, tls });
+            let answering = member.handle(Call { request, principal: session.principal, client, tls });
             let response = match &timed {
                 None => answering.await,
                 Some(timed) => match timeout_at(timed.deadline, answering).await {

@@ -262,6 +262,33 @@ async fn names_are_as_the_configuration_says() {
     assert_eq!(b.asked("prompts/get")[0].1["params"]["name"], "p");
 }
 
+/// How often a backend was asked this, by what came of it.
+fn counted(hub: &Hub, backend: &str, method: &str) -> Vec<(&'static str, u64)> {
+    let all = hub.backend_counts();
+    let (_, counts) = all.iter().find(|(name, _)| &**name == backend).expect("it is there");
+    counts.requests().filter(|(of, ..)| *of == method).map(|(_, outcome, count)| (outcome, count)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_backends_are_asked_is_counted_by_what_comes_of_it() {
+    let (here, there) = (Scripted::new("a", &["echo"]), Scripted::new("a", &["echo"]));
+    let hub = ready(&[&here]).await;
+    let client = Client::begin(&hub).await;
+    client.says("a_echo").await;
+    client.says("a_echo").await;
+    assert_eq!(counted(&hub, "a", "tools/call"), [("answered", 2)]);
+    assert_eq!(counted(&hub, "a", "tools/list"), [("answered", 1)], "what the hub asks is, too");
+    here.set(Mood::Hangs);
+    let _ = timeout(Duration::from_secs(1), client.tool("a_echo")).await;
+    assert_eq!(counted(&hub, "a", "tools/call"), [("answered", 2), ("given_up", 1)]);
+    here.set(Mood::Dead);
+    client.tool("a_echo").await;
+    assert_eq!(counted(&hub, "a", "tools/call"), [("answered", 2), ("failed", 1), ("given_up", 1)]);
+    set(&hub, &[&there]);
+    client.says("a_echo").await;
+    assert_eq!(counted(&hub, "a", "tools/call")[0], ("answered", 3), "wherever it is");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_has_moved_keeps_what_it_has_shown() {
     let (here, there) = (Scripted::new("a", &["echo"]), Scripted::new("a", &["echo", "more"]));

@@ -287,7 +287,7 @@ impl InSeat {
                 return Err(Said::OtherEra);
             }
             self.set_level(member, &opened).await;
-            let response = member.backend.handle(self.call(&opened)).await;
+            let response = member.handle(self.call(&opened)).await;
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 held.lost(&member.name, &opened);

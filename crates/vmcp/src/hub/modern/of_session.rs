@@ -193,7 +193,7 @@ impl Rounds {
         let theirs = theirs.ok_or_else(|| self.lost("it cannot be asked that", "no"))?;
         let mut call = self.asked.call(theirs, Era::Modern);
         self.hub.repeat_arguments(&self.asked.message, &mut call.request.head.headers);
-        let response = self.member.backend.handle(call).await;
+        let response = self.member.handle(call).await;
         let (status, class) =
             (response.status(), response.extensions().get::<FailureClass>().map(|class| class.0));
         let down = is_down(class, status);

@@ -155,7 +155,7 @@ impl Hub {
 
     async fn ask_modern(&self, member: &Arc<Member>, asked: &Asked, theirs: Message) -> Outcome {
         let deadline = member.backend.call_within().map(|within| Instant::now() + within);
-        let answering = member.backend.handle(asked.call(theirs, Era::Modern));
+        let answering = member.handle(asked.call(theirs, Era::Modern));
         let Some(mut response) = in_time(deadline, answering).await else {
             self.saw(member, Seen::Failure);
             return Outcome::Answered(too_late(member, &asked.message));

@@ -138,6 +138,28 @@ async fn heard(stream: &mut Body) -> Vec<String> {
 const TOOLS_CHANGED: [&str; 1] = ["notifications/tools/list_changed"];
 
 #[tokio::test(start_paused = true)]
+async fn what_the_two_tools_are_called_for_is_counted() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: optimizer(), scripts: None }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(found(&client, "notes").await.len(), 1);
+    assert!(found(&client, "xyzzy").await.is_empty());
+    for (tool, arguments) in [
+        ("find_tool", json!({})),
+        ("call_tool", json!({"tool_name": "b_shows_notes", "parameters": {}})),
+        ("call_tool", json!({"tool_name": "a_secret_forecast", "parameters": {}})),
+        ("call_tool", json!({"parameters": {}})),
+    ] {
+        called(&client, tool, arguments).await;
+    }
+    let (counts, indexes) = hub.find_counts().unwrap();
+    assert_eq!(counts.finds(), [("found", 1), ("nothing", 1), ("misused", 1)]);
+    assert_eq!(counts.calls(), [("called", 1), ("not_found", 1), ("misused", 1)]);
+    let [(_, all), (_, given)] = counts.tokens();
+    assert!((counts.tools(), indexes) == (1, 1) && all > given && given > 0, "{all} {given}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_optimizer_comes_and_goes_while_clients_listen() {
     let (a, b) = two();
     let hub = hub_with(MetaTools::default(), &[&a, &b]).await;
