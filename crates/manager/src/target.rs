@@ -7,7 +7,6 @@ use http::HeaderMap;
 use model::WorkloadName;
 use proxy::bridge::Mode;
 use vmcp::hub::Shape;
-use vmcp::hub::health::HealthPolicy;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
@@ -48,9 +47,6 @@ pub struct Virtual {
     pub group: Option<Group>,
     /// What clients are shown of what they have.
     pub shape: Shape,
-    pub health: HealthPolicy,
-    pub probe_every: Duration,
-    pub probe_within: Duration,
     /// How often it is looked at whether what the log says of them still holds.
     pub report_every: Duration,
     /// Where this was read, to be read again when that changes.

@@ -22,7 +22,7 @@ use vmcp::config::{
     Strategy, StrategyKind, Timeouts, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
-use vmcp::hub::{self, Shape};
+use vmcp::hub::{self, Shape, Watching};
 use vmcp::workflow::Workflows;
 use vmcp::workflow::catalog::PlanProblems;
 
@@ -148,15 +148,13 @@ fn target(config: &Config, file: &VmcpFile, beside: &Beside) -> Result<Virtual, 
         passed_headers: passed_headers(config)?,
         workflows: Workflows::new(config.composites.clone())?,
         partial: partial(operational.failures.partial),
+        watching: watching(operational),
         meta: meta::tools(config, beside, file)?,
     };
     Ok(Virtual {
         members,
         group: group.transpose()?,
         shape,
-        health: health(operational),
-        probe_every: operational.failures.check_interval,
-        probe_within: operational.failures.check_timeout,
         report_every: operational.failures.report_interval,
         file: None,
     })
@@ -180,10 +178,7 @@ pub fn settings_of_group(
     let target = Virtual {
         members: Vec::new(),
         group: Some(group(name, calling, around)?),
-        shape: Shape { meta: meta::tools_of_group(beside), ..Shape::default() },
-        health: health(&usual),
-        probe_every: usual.failures.check_interval,
-        probe_within: usual.failures.check_timeout,
+        shape: Shape { meta: meta::tools_of_group(beside), watching: watching(&usual), ..Shape::default() },
         report_every: usual.failures.report_interval,
         file: None,
     };
@@ -268,18 +263,19 @@ fn passed_headers(config: &Config) -> Result<Vec<HeaderName>, VmcpError> {
     config.passthrough_headers.iter().map(name).collect()
 }
 
-fn health(operational: &Operational) -> HealthPolicy {
+fn watching(operational: &Operational) -> Watching {
     let failures = &operational.failures;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let circuit = CircuitPolicy {
         opens_after: count(failures.breaker.failure_threshold),
         stays_open: failures.breaker.timeout,
     };
-    HealthPolicy {
+    let health = HealthPolicy {
         unhealthy_after: count(failures.unhealthy_threshold),
         circuit: failures.breaker.is_enabled.then_some(circuit),
         ..HealthPolicy::default()
-    }
+    };
+    Watching { health, probe_every: failures.check_interval, probe_within: failures.check_timeout }
 }
 
 /// What ToolHive takes for said where nothing is was never in force: files that say nothing have had the best effort.

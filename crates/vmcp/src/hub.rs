@@ -109,7 +109,25 @@ pub enum PartialFailure {
     Fail,
 }
 
-/// What clients are shown of what there is. It may become another while the hub serves.
+/// How it is watched whether backends are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// What counts as what.
+    pub health: HealthPolicy,
+    /// How often a backend is asked for a sign of life.
+    pub probe_every: Duration,
+    /// For a sign of life.
+    pub probe_within: Duration,
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        let (probe_every, probe_within) = (Duration::from_secs(30), Duration::from_secs(10));
+        Self { health: HealthPolicy::default(), probe_every, probe_within }
+    }
+}
+
+/// What clients are shown of what there is, and how that is watched. It may become another while the hub serves.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
     /// How what backends offer becomes one.
@@ -121,6 +139,7 @@ pub struct Shape {
     /// Tools over all of these.
     pub meta: MetaTools,
     pub partial: PartialFailure,
+    pub watching: Watching,
 }
 
 /// What a hub is made of.
@@ -140,13 +159,10 @@ pub struct HubConfig {
     pub store: Arc<dyn SessionStore>,
     /// Where runs of workflows are.
     pub runs: Arc<dyn RunStore>,
-    pub health: HealthPolicy,
     /// For a backend to begin a session.
     pub begin_within: Duration,
     /// For a backend to list all it has.
     pub list_within: Duration,
-    pub probe_every: Duration,
-    pub probe_within: Duration,
 }
 
 /// How often what clients see has changed, by kind.
@@ -235,15 +251,15 @@ impl Hub {
         {
             let _changing = self.changing.lock();
             let before = self.members.load_full();
-            let mut members = BTreeMap::new();
+            let (mut members, policy) = (BTreeMap::new(), self.watching().health);
             for (name, backend) in backends {
                 let known = before.get(&*name);
                 let member = match known.filter(|known| Arc::ptr_eq(&known.backend, &backend)) {
                     Some(same) => Arc::clone(same),
                     None => {
                         let member = match known {
-                            Some(known) => Member::moved(known, backend, self.config.health),
-                            None => Member::new(&name, backend, self.config.health),
+                            Some(known) => Member::moved(known, backend, policy),
+                            None => Member::new(&name, backend, policy),
                         };
                         self.tasks.spawn("backend", discovery::follow(Arc::clone(self), Arc::clone(&member)));
                         member
@@ -263,7 +279,15 @@ impl Hub {
     /// From now on clients are shown this. What is under way goes on as it began.
     pub fn reshape(&self, shape: Shape) {
         self.runs.count_those_of(&shape.workflows);
-        self.shape.store(Arc::new(shape));
+        let watching = shape.watching;
+        let before = self.shape.swap(Arc::new(shape)).watching;
+        if watching != before {
+            for member in self.members.load().values() {
+                member.health.lock().judge_by(watching.health);
+                // From when it is looked at next, it is asked as often as is said now.
+                member.look_again();
+            }
+        }
         self.refresh();
     }
 
@@ -387,6 +411,10 @@ impl Hub {
             session.backend.all_opened().into_iter().map(|(name, _)| name.to_string()).collect();
         names.sort_unstable();
         self.table.view(session, names.join(", "), 0)
+    }
+
+    fn watching(&self) -> Watching {
+        self.shape.load().watching
     }
 
     fn next_number(&self) -> u64 {

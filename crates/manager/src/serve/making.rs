@@ -13,6 +13,7 @@ use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
 use proxy::resolve::Resolver;
 use proxy::session::{KeyRing, SessionStore};
 use telemetry::Tasks;
+use tokio::sync::watch;
 use vmcp::hub::{Hub, HubConfig};
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
@@ -228,22 +229,20 @@ impl Making<'_> {
             limits: self.settings.sessions,
             store,
             runs,
-            health: target.health,
             begin_within: BEGIN_WITHIN,
             list_within: BEGIN_WITHIN,
-            probe_every: target.probe_every,
-            probe_within: target.probe_within,
         };
         let hub = Hub::new(config, self.tasks.clone());
         hub.set_backends(members.backends());
         self.spawn("members", Arc::clone(&members).follow(Arc::clone(&hub)));
+        let (report_every, told) = watch::channel(target.report_every);
         if let Some(file) = target.file.clone() {
-            let reload =
-                Reload { members: Arc::clone(&members), hub: Arc::clone(&hub), tasks: self.tasks.clone() };
+            let (members, hub, tasks) = (Arc::clone(&members), Arc::clone(&hub), self.tasks.clone());
+            let reload = Reload { members, hub, tasks, report_every };
             self.spawn("file", reload.follow(file, target.shape.meta.clone()));
         }
         self.tasks.spawn("sessions", Arc::clone(&hub).maintenance());
-        self.spawn("report", report(Arc::clone(&hub), target.report_every));
+        self.spawn("report", report(Arc::clone(&hub), told));
         let (draining, stop) = (Arc::clone(&hub), self.tasks.stop_token());
         self.tasks.spawn("drain", async move {
             stop.cancelled().await;

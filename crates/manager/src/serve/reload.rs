@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry::Tasks;
+use tokio::sync::watch;
 use tokio::time::interval;
 use tokio_util::sync::DropGuard;
-use vmcp::config::{Config, FailureHandling, Operational};
+use vmcp::config::{Config, Operational};
 use vmcp::hub::{Hub, Meaning, MetaTools};
 
 use super::members::Members;
@@ -22,6 +23,7 @@ pub(super) struct Reload {
     pub(super) members: Arc<Members>,
     pub(super) hub: Arc<Hub>,
     pub(super) tasks: Tasks,
+    pub(super) report_every: watch::Sender<Duration>,
 }
 
 impl Reload {
@@ -60,6 +62,7 @@ impl Reload {
             }
             meta = target.shape.meta.clone();
             self.members.become_those_of(&target);
+            self.report_every.send_replace(target.report_every);
             self.hub.reshape(target.shape);
             tracing::info!(file = %path, "has changed, and holds");
             file = next;
@@ -86,7 +89,7 @@ fn starts_only(begun: &Config, next: &Config) -> Vec<&'static str> {
     // What is named here and not compared is taken over, refused when it is read, or says nothing about what is served.
     let Config {
         name,
-        operational: Operational { is_debug, timeouts: _, failures },
+        operational: Operational { is_debug, timeouts: _, failures: _ },
         session_storage,
         group: _,
         backends: _,
@@ -103,11 +106,9 @@ fn starts_only(begun: &Config, next: &Config) -> Vec<&'static str> {
         rate_limits: _,
         passthrough_headers: _,
     } = begun;
-    let health = |failures: &FailureHandling| FailureHandling { partial: None, ..failures.clone() };
     let differs = [
         ("name", *name != next.name),
         ("operational.logLevel", *is_debug != next.operational.is_debug),
-        ("operational.failureHandling", health(failures) != health(&next.operational.failures)),
         ("sessionStorage", *session_storage != next.session_storage),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
@@ -166,7 +167,7 @@ aggregation: {conflictResolution: prefix, conflictResolutionConfig: {prefixForma
             ("name: n\noperational: {failureHandling: {partialFailureMode: fail}}", &[]),
             (
                 "name: other\noperational: {logLevel: debug, failureHandling: {unhealthyThreshold: 9}}",
-                &["name", "operational.logLevel", "operational.failureHandling"],
+                &["name", "operational.logLevel"],
             ),
             ("name: n\nsessionStorage: {provider: memory}", &["sessionStorage"]),
         ] {

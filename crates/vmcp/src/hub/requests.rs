@@ -334,7 +334,7 @@ impl Hub {
             return if waits { Ok(empty(StatusCode::ACCEPTED)) } else { Err(unasked()) };
         }
         let text = message.splice(&[(message.id_span(), &id)]);
-        match self.speaker(session, &member, &opened).tell(text, self.config.probe_within).await {
+        match self.speaker(session, &member, &opened).tell(text, self.watching().probe_within).await {
             Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
             Err(NoAnswer::Status(status)) if status.is_client_error() => Err(unasked()),
             Err(problem) => {

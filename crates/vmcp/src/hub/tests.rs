@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Shape;
 use super::health::{HealthPolicy, Status};
-use super::{Backend, Hub, HubConfig, Member, PartialFailure};
+use super::{Backend, Hub, HubConfig, Member, PartialFailure, Watching};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
 use crate::workflow::Workflows;
 use crate::workflow::log::MemoryLog;
@@ -44,11 +44,8 @@ fn config() -> HubConfig {
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
-        health: HealthPolicy::default(),
         begin_within: Duration::from_secs(30),
         list_within: Duration::from_secs(30),
-        probe_every: Duration::from_secs(30),
-        probe_within: Duration::from_secs(10),
     }
 }
 
@@ -267,6 +264,24 @@ fn counted(hub: &Hub, backend: &str, method: &str) -> Vec<(&'static str, u64)> {
     let all = hub.backend_counts();
     let (_, counts) = all.iter().find(|(name, _)| &**name == backend).expect("it is there");
     counts.requests().filter(|(of, ..)| *of == method).map(|(_, outcome, count)| (outcome, count)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_backends_are_watched_may_become_another() {
+    let a = Scripted::new("a", &["echo"]);
+    let hub = ready(&[&a]).await;
+    let probes = || counted(&hub, "a", "ping").first().map_or(0, |(_, count)| *count);
+    sleep(Duration::from_secs(30)).await;
+    let before = probes();
+    let every_second = Watching { probe_every: Duration::from_secs(1), ..Watching::default() };
+    hub.reshape(Shape { watching: every_second, ..Shape::default() });
+    sleep(Duration::from_secs(10)).await;
+    assert!(before <= 2 && probes() >= before + 9, "{before}, then {}", probes());
+    a.set(Mood::Dead);
+    let health = HealthPolicy { unhealthy_after: 1, ..HealthPolicy::default() };
+    hub.reshape(Shape { watching: Watching { health, ..every_second }, ..Shape::default() });
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(hub.backends()[0].status, Status::Unhealthy, "after one failure");
 }
 
 #[tokio::test(start_paused = true)]

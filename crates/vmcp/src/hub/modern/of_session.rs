@@ -200,7 +200,7 @@ impl Rounds {
         self.hub.saw(&self.member, if down { Seen::Failure } else { Seen::Call });
         let answer = self.read(Reading::new(response), id.as_bytes()).await;
         if !status.is_success() && !down && doubts_modern(status, answer.as_ref().ok()) {
-            let look = self.hub.look(&self.member, self.hub.config.probe_within).await;
+            let look = self.hub.look(&self.member, self.hub.watching().probe_within).await;
             if matches!(look, Found::Legacy) {
                 return Ok(None);
             }

@@ -143,7 +143,7 @@ impl Hub {
                 Outcome::Answered(response) => return response,
                 Outcome::OtherEra(response) if refusal.is_some() => return response,
                 Outcome::OtherEra(response) => {
-                    self.look(member, self.config.probe_within).await;
+                    self.look(member, self.watching().probe_within).await;
                     if member.eras.serves(Era::Modern) == Some(is_modern) {
                         return response;
                     }
