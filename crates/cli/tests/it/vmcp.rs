@@ -296,6 +296,29 @@ async fn a_file_that_changes_holds_from_then_on_and_sessions_go_on() {
 }
 
 #[tokio::test]
+async fn a_file_may_take_its_servers_from_elsewhere_while_it_is_served() {
+    let home = Home::new();
+    let (_b, b) = example("b");
+    home.skep(&["group", "create", "desk"]).ok();
+    home.run(&["--group", "desk", "--name", "a", "example"]);
+    let path = file(&home.path(""), &[("b", &b)]);
+    let named = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = named.split_once("backends:").unwrap();
+    let (_, after) = after.split_once("incomingAuth").unwrap();
+    let of_group = format!("{}incomingAuth{after}", before.replace("groupRef: g", "groupRef: desk"));
+    let serve = ["vmcp", "serve", "--config", &path, "--port", "0", "--format", "json"];
+    let mut skep = Program::start(home.command(&serve)).unwrap();
+    let mut session = Session::open(&skep.url().unwrap()).await.unwrap();
+    all_there(&mut session, &["b"]).await;
+    for (text, there, not) in [(&of_group, "a", "b"), (&named, "b", "a")] {
+        std::fs::write(&path, text).unwrap();
+        all_there(&mut session, &[there]).await;
+        gone(&mut session, not).await;
+        session.call(&format!("{there}_counter"), json!({})).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_file_may_ask_for_debug_lines() {
     let folder = tempfile::tempdir().unwrap();
     let (folder, log) = (folder.path(), folder.path().join("log"));
