@@ -19,6 +19,7 @@ use std::io::IsTerminal;
 use args::{Args, Command, DaemonArgs, DaemonCommand};
 use exit::Outcome;
 use printer::Printer;
+use telemetry::log::LogConfig;
 
 fn main() -> std::process::ExitCode {
     // Before anything else: a helper has one thread and reads no arguments but its own.
@@ -47,7 +48,11 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         }
         _ => None,
     };
-    telemetry::log::init(&args.log.config(file))?;
+    // What is logged may stand there, so it is read first.
+    let vmcp_file = commands::vmcp::file_to_serve(&args.command)?;
+    let log = args.log.config(file);
+    let is_debug = log.debug || vmcp_file.as_deref().is_some_and(commands::vmcp::is_debug);
+    telemetry::log::init(&LogConfig { debug: is_debug, ..log })?;
     match args.command {
         Command::Run(args) => commands::run::run(&args, printer),
         Command::List(args) => commands::list::list(&args, printer),
@@ -67,7 +72,7 @@ fn run(args: Args, printer: &Printer) -> anyhow::Result<Outcome> {
         Command::Cache(args) => commands::cache::run(&args, printer),
         Command::Daemon(args) => commands::daemon::run(&args, printer),
         Command::Proxy(args) => commands::proxy::run(args, printer),
-        Command::Vmcp(args) => commands::vmcp::run(&args, printer),
+        Command::Vmcp(args) => commands::vmcp::run(&args, vmcp_file, printer),
         Command::Mcp(args) => commands::mcp::run(&args, printer),
         Command::Sessions(args) => commands::sessions::run(&args, printer),
         Command::Example(args) => commands::example::run(&args, printer),

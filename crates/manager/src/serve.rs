@@ -5,6 +5,7 @@ mod front;
 mod lane;
 mod making;
 mod members;
+mod numbers;
 mod reload;
 mod report;
 mod route;

@@ -6,12 +6,11 @@ use std::time::Duration;
 use http::HeaderMap;
 use model::WorkloadName;
 use proxy::bridge::Mode;
-use vmcp::hub::health::HealthPolicy;
-use vmcp::hub::{MetaTools, Shape};
+use vmcp::hub::Shape;
 use workload::CommandSpec;
 use workload::egress::EgressPolicy;
 
-use crate::vmcp::{Group, VmcpFile};
+use crate::vmcp::{Followed, Group};
 
 /// The server that is served.
 #[derive(Clone, Debug)]
@@ -48,15 +47,10 @@ pub struct Virtual {
     pub group: Option<Group>,
     /// What clients are shown of what they have.
     pub shape: Shape,
-    /// Tools over all of these.
-    pub meta: MetaTools,
-    pub health: HealthPolicy,
-    pub probe_every: Duration,
-    pub probe_within: Duration,
     /// How often it is looked at whether what the log says of them still holds.
     pub report_every: Duration,
     /// Where this was read, to be read again when that changes.
-    pub file: Option<VmcpFile>,
+    pub file: Option<Followed>,
 }
 
 /// A server among several.

@@ -6,13 +6,13 @@ mod draft;
 mod embedding;
 mod file;
 mod group;
+mod meta;
 #[cfg(feature = "starlark")]
 mod scripting;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -22,9 +22,7 @@ use vmcp::config::{
     Strategy, StrategyKind, Timeouts, Transport,
 };
 use vmcp::hub::health::{CircuitPolicy, HealthPolicy};
-use vmcp::hub::{self, MetaTools, Shape};
-use vmcp::optimizer::{Embed, Optimizer, Policy};
-use vmcp::script::Scripts;
+use vmcp::hub::{self, Shape, Watching};
 use vmcp::workflow::Workflows;
 use vmcp::workflow::catalog::PlanProblems;
 
@@ -36,7 +34,7 @@ use crate::target::{HttpTarget, HttpTransport, Member, Target, Virtual};
 
 pub use draft::draft;
 pub use embedding::EmbeddingError;
-pub use file::VmcpFile;
+pub use file::{Followed, VmcpFile};
 pub use group::{Group, check_group};
 #[cfg(feature = "starlark")]
 pub use scripting::dispatch;
@@ -59,6 +57,8 @@ pub struct Beside {
     pub trusts_annotations: bool,
     /// Tools that may be called twice.
     pub resend_tools: Vec<String>,
+    /// Where `/metrics` is, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Why a file cannot be served.
@@ -100,6 +100,12 @@ pub fn check(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result
     read(text, environment).map(drop)
 }
 
+/// Whether a file asks for debug lines in the log.
+#[must_use]
+pub fn is_debug(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> bool {
+    Config::parse(text, environment).is_ok_and(|config| config.operational.is_debug)
+}
+
 fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, VmcpError> {
     let config = Config::parse(text, environment)?;
     let not_yet = not_yet(&config);
@@ -111,11 +117,9 @@ fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Conf
 /// # Errors
 /// [`VmcpError`].
 pub fn settings(file: VmcpFile, beside: &Beside) -> Result<ServeSettings, VmcpError> {
-    let VmcpFile { environment, around, .. } = file.clone();
-    let config = read(&file.text, &environment)?;
+    let (environment, around) = (file.environment, file.around.clone());
+    let (config, target) = file.read(beside)?;
     let name = WorkloadName::new(&config.name)?;
-    let meta = meta(&config, beside, &environment, &around)?;
-    let target = Virtual { file: Some(file), meta, ..target(&config, &around)? };
     let mut settings = serving(name, target, beside, &around)?;
     match &config.session_storage {
         None => {}
@@ -132,27 +136,25 @@ pub fn settings(file: VmcpFile, beside: &Beside) -> Result<ServeSettings, VmcpEr
     Ok(settings)
 }
 
-/// What a file says is behind the endpoint.
-fn target(config: &Config, around: &Surroundings) -> Result<Virtual, VmcpError> {
+/// What a file says is behind the endpoint, as long as that file is there.
+fn target(config: &Config, file: &VmcpFile, beside: &Beside) -> Result<Virtual, VmcpError> {
     let operational = &config.operational;
     let calling = Calling { outgoing: config.outgoing.clone(), timeouts: operational.timeouts.clone() };
     let members =
         config.backends.iter().map(|backend| member(backend, &calling)).collect::<Result<_, _>>()?;
-    let group = config.backends.is_empty().then(|| group(&config.group, calling, around));
+    let group = config.backends.is_empty().then(|| group(&config.group, calling, &file.around));
     let shape = Shape {
         aggregation: config.aggregation.clone(),
         passed_headers: passed_headers(config)?,
         workflows: Workflows::new(config.composites.clone())?,
         partial: partial(operational.failures.partial),
+        watching: watching(operational),
+        meta: meta::tools(config, beside, file)?,
     };
     Ok(Virtual {
         members,
         group: group.transpose()?,
         shape,
-        meta: MetaTools::default(),
-        health: health(operational),
-        probe_every: operational.failures.check_interval,
-        probe_within: operational.failures.check_timeout,
         report_every: operational.failures.report_interval,
         file: None,
     })
@@ -176,66 +178,11 @@ pub fn settings_of_group(
     let target = Virtual {
         members: Vec::new(),
         group: Some(group(name, calling, around)?),
-        shape: Shape::default(),
-        meta: MetaTools {
-            optimizer: beside.optimizes.then(|| Arc::new(Optimizer::new(BY_WORDS, None))),
-            scripts: None,
-        },
-        health: health(&usual),
-        probe_every: usual.failures.check_interval,
-        probe_within: usual.failures.check_timeout,
+        shape: Shape { meta: meta::tools_of_group(beside), watching: watching(&usual), ..Shape::default() },
         report_every: usual.failures.report_interval,
         file: None,
     };
     serving(WorkloadName::new(&name.replace(' ', "-"))?, target, beside, around)
-}
-
-/// How tools are found where nothing is said of it.
-const BY_WORDS: Policy = Policy { most: 8, semantic_ratio: 0.5, distance: 1.0 };
-
-/// The tools over tools that a file asks for.
-fn meta(
-    config: &Config,
-    beside: &Beside,
-    environment: &dyn Fn(&str) -> Option<String>,
-    around: &Surroundings,
-) -> Result<MetaTools, VmcpError> {
-    let optimizer = match &config.optimizer {
-        None => beside.optimizes.then(|| Optimizer::new(BY_WORDS, None)),
-        Some(said) => {
-            let policy = Policy {
-                most: said.max_tools,
-                semantic_ratio: said.semantic_ratio,
-                distance: said.distance_threshold,
-            };
-            let service = said.embedding.as_ref().map(|said| embedding::Service::new(said, environment));
-            let service = service.transpose()?.map(|service| Arc::new(service) as Arc<dyn Embed>);
-            Some(Optimizer::new(policy, service))
-        }
-    };
-    Ok(MetaTools { optimizer: optimizer.map(Arc::new), scripts: scripts(config, around)? })
-}
-
-#[cfg(feature = "starlark")]
-fn scripts(config: &Config, around: &Surroundings) -> Result<Option<Arc<Scripts>>, VmcpError> {
-    let said = &config.code_mode;
-    if !said.is_enabled {
-        return Ok(None);
-    }
-    let settings = vmcp::script::Settings {
-        steps: said.step_limit as u64,
-        parallel: said.max_parallel,
-        call_within: said.call_timeout,
-    };
-    let evaluators = scripting::Processes::new(&around.skep);
-    let evaluators = evaluators.map_err(|error| VmcpError::Scripts(error.to_string()))?;
-    Ok(Some(Arc::new(Scripts::new(settings, Arc::new(evaluators)))))
-}
-
-/// What asks for them was refused when it was read.
-#[cfg(not(feature = "starlark"))]
-fn scripts(_config: &Config, _around: &Surroundings) -> Result<Option<Arc<Scripts>>, VmcpError> {
-    Ok(None)
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -262,6 +209,7 @@ fn serving(
     }
     skep.trust_annotations = beside.trusts_annotations;
     skep.resend_tools.clone_from(&beside.resend_tools);
+    skep.metrics = beside.metrics.map(|address| address.to_string()).unwrap_or_default();
     if let Some(ttl) = beside.session_ttl {
         run.session_ttl = humantime::format_duration(ttl).to_string();
     }
@@ -315,18 +263,19 @@ fn passed_headers(config: &Config) -> Result<Vec<HeaderName>, VmcpError> {
     config.passthrough_headers.iter().map(name).collect()
 }
 
-fn health(operational: &Operational) -> HealthPolicy {
+fn watching(operational: &Operational) -> Watching {
     let failures = &operational.failures;
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let circuit = CircuitPolicy {
         opens_after: count(failures.breaker.failure_threshold),
         stays_open: failures.breaker.timeout,
     };
-    HealthPolicy {
+    let health = HealthPolicy {
         unhealthy_after: count(failures.unhealthy_threshold),
         circuit: failures.breaker.is_enabled.then_some(circuit),
         ..HealthPolicy::default()
-    }
+    };
+    Watching { health, probe_every: failures.check_interval, probe_within: failures.check_timeout }
 }
 
 /// What ToolHive takes for said where nothing is was never in force: files that say nothing have had the best effort.
@@ -339,7 +288,6 @@ fn partial(mode: Option<PartialFailure>) -> hub::PartialFailure {
 
 /// What the file asks for and cannot be had.
 fn not_yet(config: &Config) -> Vec<String> {
-    let operational = &config.operational;
     let is_other = |strategy: &Strategy| matches!(strategy, Strategy::Other(kind) if *kind != StrategyKind::Unauthenticated);
     let strategies = config.outgoing.backends.values().chain(&config.outgoing.default);
     let asked = [
@@ -351,7 +299,6 @@ fn not_yet(config: &Config) -> Vec<String> {
             config.aggregation.tools.iter().any(|tools| tools.config_reference.is_some()),
         ),
         ("compositeToolRefs", !config.composite_references.is_empty()),
-        ("operational.logLevel", operational.is_debug),
         ("telemetry", config.telemetry.is_some()),
         ("audit", config.audit.as_ref().is_some_and(|audit| audit.is_enabled)),
         ("codeMode", config.code_mode.is_enabled && !cfg!(feature = "starlark")),
@@ -478,10 +425,9 @@ aggregation:
 
     #[test]
     fn what_cannot_be_had_is_refused_by_name() {
-        for (said, name) in [
-            ("telemetry: {metricsEnabled: true}", "telemetry"),
-            ("operational: {logLevel: debug}", "operational.logLevel"),
-        ] {
+        for (said, name) in
+            [("telemetry: {metricsEnabled: true}", "telemetry"), ("audit: {enabled: true}", "audit")]
+        {
             let error = check(&format!("{FILE}{said}\n"), &environment).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("not in this version"), "{said}: {error}");
         }

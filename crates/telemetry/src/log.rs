@@ -95,8 +95,8 @@ fn default_filter(config: &LogConfig) -> String {
     let written = if config.file.is_some() { "off" } else { level };
     // Libraries speak up only when something is wrong.
     format!(
-        "warn,proxy={level},middleware={level},workload={level},workload::log={written},manager={level},cli={level},\
-         skep={level},{ACCESS}={access}"
+        "warn,proxy={level},middleware={level},workload={level},workload::log={written},vmcp={level},manager={level},\
+         cli={level},skep={level},{ACCESS}={access}"
     )
 }
 

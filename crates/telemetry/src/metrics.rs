@@ -1,21 +1,26 @@
 //! The numbers at `/metrics` (OpenMetrics text).
 //!
 //! What is counted per request is held in plain handles, found by index, so that counting costs nanoseconds; what can
-//! be read off when somebody asks (sessions, connections) is a gauge with a function behind it.
+//! be read off when somebody asks (sessions, connections) has a function behind it.
 
+mod durations;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub use durations::Durations;
 
 /// Upper bounds of the duration buckets in seconds: from what a proxy adds to what a person waits for.
 const BUCKETS: [f64; 14] =
@@ -124,6 +129,17 @@ impl Metrics {
         self.registry.write().register_collector(Box::new(counters));
     }
 
+    /// Adds histograms in seconds that are read when somebody asks, with labels as those of [`Self::counters`].
+    pub fn durations(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn(&mut dyn FnMut(Labels, &Durations)) + Send + Sync + 'static,
+    ) {
+        let durations = ReadDurations { name, help, read: Box::new(read) };
+        self.registry.write().register_collector(Box::new(durations));
+    }
+
     /// The whole set as OpenMetrics text.
     ///
     /// # Errors
@@ -135,8 +151,8 @@ impl Metrics {
     }
 }
 
-/// Names and values.
-pub type Labels = Vec<(&'static str, &'static str)>;
+/// Names and values. What is not known when skep is built is from its configuration.
+pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
 struct ReadCounters {
     name: &'static str,
@@ -154,10 +170,45 @@ impl Collector for ReadCounters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Counter)?;
         for (labels, value) in (self.read)() {
-            let counter = ConstCounter::new(value);
-            counter.encode(family.encode_family(&labels)?)?;
+            match labels.is_empty() {
+                true => family.encode_counter::<NoLabelSet, _, u64>(&value, None)?,
+                false => ConstCounter::new(value).encode(family.encode_family(&labels)?)?,
+            }
         }
         Ok(())
+    }
+}
+
+/// Gives each histogram, with its labels, to whom it is handed.
+type EachDurations = dyn Fn(&mut dyn FnMut(Labels, &Durations)) + Send + Sync;
+
+struct ReadDurations {
+    name: &'static str,
+    help: &'static str,
+    read: Box<EachDurations>,
+}
+
+impl fmt::Debug for ReadDurations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadDurations").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Collector for ReadDurations {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Histogram)?;
+        let mut written = Ok(());
+        (self.read)(&mut |labels, durations| {
+            let (sum, count, buckets) = durations.read();
+            let encoded = match labels.is_empty() {
+                true => family.encode_histogram::<NoLabelSet>(sum, count, &buckets, None),
+                false => family
+                    .encode_family(&labels)
+                    .and_then(|mut one| one.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)),
+            };
+            written = written.and(encoded);
+        });
+        written
     }
 }
 
@@ -194,7 +245,14 @@ mod tests {
         metrics.request("tools/call", &cells, 502, Duration::from_millis(3));
         metrics.refusal("unreachable");
         metrics.gauge("sessions", "Sessions open", || 7);
-        metrics.counters("recoveries", "Sessions lost", || vec![(vec![("cause", "ended")], 3)]);
+        metrics.counters("recoveries", "Sessions lost", || vec![(vec![("cause", "ended".into())], 3)]);
+        metrics.counters("indexes", "Indexes made", || vec![(Vec::new(), 2)]);
+        metrics.durations("find_seconds", "Looking", |each| each(Vec::new(), &Durations::default()));
+        let durations = Durations::default();
+        durations.observe(Duration::from_millis(30));
+        metrics.durations("run_duration_seconds", "Runs", move |each| {
+            each(vec![("workflow", "a".to_owned().into())], &durations);
+        });
         let text = metrics.encode().unwrap();
         for line in [
             r#"skep_http_requests_total{method="tools/call",outcome="success"} 2"#,
@@ -203,6 +261,13 @@ mod tests {
             r#"skep_http_refusals_total{class="unreachable"} 1"#,
             "skep_sessions 7",
             r#"skep_recoveries_total{cause="ended"} 3"#,
+            "skep_indexes_total 2",
+            "skep_find_seconds_count 0",
+            r#"skep_run_duration_seconds_sum{workflow="a"} 0.03"#,
+            r#"skep_run_duration_seconds_count{workflow="a"} 1"#,
+            r#"skep_run_duration_seconds_bucket{le="0.025",workflow="a"} 0"#,
+            r#"skep_run_duration_seconds_bucket{le="0.05",workflow="a"} 1"#,
+            r#"skep_run_duration_seconds_bucket{le="+Inf",workflow="a"} 1"#,
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

@@ -14,6 +14,7 @@
 
 mod ask;
 mod calling;
+mod counts;
 mod discovery;
 mod era;
 mod foreign;
@@ -65,6 +66,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use counts::Named;
 use health::{HealthPolicy, Status};
 use member::Member;
 use modern::handed_over::Mailbox;
@@ -74,12 +76,14 @@ use runs::Runs;
 use session::Held;
 use spoken::Room;
 
+pub use counts::{BackendCounts, FindCounts, RunCounts};
 pub use mail::{MailUnavailable, Mailboxes, Mailing};
-pub use meta::MetaTools;
-pub use runs::{Counts as RunCounts, RunView, TaskLine};
+pub use meta::{Meaning, MetaTools};
+pub use runs::{RunView, TaskLine};
 
 use crate::aggregate::View;
 use crate::config::Aggregation;
+use crate::optimizer::Optimizer;
 use crate::workflow::Workflows;
 use crate::workflow::runs::RunStore;
 
@@ -110,7 +114,25 @@ pub enum PartialFailure {
     Fail,
 }
 
-/// What clients are shown of what there is. It may become another while the hub serves.
+/// How it is watched whether backends are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// What counts as what.
+    pub health: HealthPolicy,
+    /// How often a backend is asked for a sign of life.
+    pub probe_every: Duration,
+    /// For a sign of life.
+    pub probe_within: Duration,
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        let (probe_every, probe_within) = (Duration::from_secs(30), Duration::from_secs(10));
+        Self { health: HealthPolicy::default(), probe_every, probe_within }
+    }
+}
+
+/// What clients are shown of what there is, and how that is watched. It may become another while the hub serves.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
     /// How what backends offer becomes one.
@@ -119,7 +141,10 @@ pub struct Shape {
     pub passed_headers: Vec<HeaderName>,
     /// Tools made of others.
     pub workflows: Workflows,
+    /// Tools over all of these.
+    pub meta: MetaTools,
     pub partial: PartialFailure,
+    pub watching: Watching,
 }
 
 /// What a hub is made of.
@@ -131,8 +156,6 @@ pub struct HubConfig {
     pub path: String,
     /// What clients are shown at first.
     pub shape: Shape,
-    /// Tools over all of these.
-    pub meta: MetaTools,
     /// What may be done again although it may have been done.
     pub resend: Arc<ResendPolicy>,
     pub keys: Arc<KeyRing>,
@@ -143,13 +166,10 @@ pub struct HubConfig {
     pub runs: Arc<dyn RunStore>,
     /// Where replicas leave letters for each other.
     pub mail: Arc<dyn Mailboxes>,
-    pub health: HealthPolicy,
     /// For a backend to begin a session.
     pub begin_within: Duration,
     /// For a backend to list all it has.
     pub list_within: Duration,
-    pub probe_every: Duration,
-    pub probe_within: Duration,
 }
 
 /// How often what clients see has changed, by kind.
@@ -177,8 +197,8 @@ pub struct Hub {
     view: ArcSwap<View>,
     /// The one whose problems were said.
     told: Mutex<Arc<View>>,
-    /// Held by whoever makes the next view.
-    changing: Mutex<()>,
+    /// Held by whoever makes the next view: who was told of the last one to find tools in it.
+    changing: Mutex<Option<Arc<Optimizer>>>,
     changes: watch::Sender<Changes>,
     born: Instant,
     /// How many looks at backends there were.
@@ -195,6 +215,7 @@ pub struct Hub {
     mailbox: Mailbox,
     spoken: Room,
     runs: Runs,
+    finding: FindCounts,
 }
 
 impl fmt::Debug for Hub {
@@ -209,6 +230,7 @@ impl Hub {
     pub fn new(mut config: HubConfig, tasks: Tasks) -> Arc<Self> {
         let shape = std::mem::take(&mut config.shape);
         let runs = Runs::new(Arc::clone(&config.runs));
+        runs.count_those_of(&shape.workflows);
         let table = Table::new(RouteId::of(&config.name), Arc::clone(&config.keys), config.limits);
         Arc::new(Self {
             config,
@@ -230,6 +252,7 @@ impl Hub {
             mailbox: Mailbox::default(),
             spoken: Room::default(),
             runs,
+            finding: FindCounts::default(),
         })
     }
 
@@ -239,16 +262,16 @@ impl Hub {
         {
             let _changing = self.changing.lock();
             let before = self.members.load_full();
-            let mut members = BTreeMap::new();
+            let (mut members, policy) = (BTreeMap::new(), self.watching().health);
             for (name, backend) in backends {
                 let known = before.get(&*name);
                 let member = match known.filter(|known| Arc::ptr_eq(&known.backend, &backend)) {
                     Some(same) => Arc::clone(same),
                     None => {
-                        let member = Member::new(&name, backend, self.config.health);
-                        if let Some(known) = known {
-                            member.takes_over(known);
-                        }
+                        let member = match known {
+                            Some(known) => Member::moved(known, backend, policy),
+                            None => Member::new(&name, backend, policy),
+                        };
                         self.tasks.spawn("backend", discovery::follow(Arc::clone(self), Arc::clone(&member)));
                         member
                     }
@@ -266,7 +289,16 @@ impl Hub {
 
     /// From now on clients are shown this. What is under way goes on as it began.
     pub fn reshape(&self, shape: Shape) {
-        self.shape.store(Arc::new(shape));
+        self.runs.count_those_of(&shape.workflows);
+        let watching = shape.watching;
+        let before = self.shape.swap(Arc::new(shape)).watching;
+        if watching != before {
+            for member in self.members.load().values() {
+                member.health.lock().judge_by(watching.health);
+                // From when it is looked at next, it is asked as often as is said now.
+                member.look_again();
+            }
+        }
         self.refresh();
     }
 
@@ -344,6 +376,26 @@ impl Hub {
         members.values().map(state).collect()
     }
 
+    /// What was asked of each backend, by name.
+    #[must_use]
+    pub fn backend_counts(&self) -> Named<BackendCounts> {
+        let members = self.members.load();
+        members.iter().map(|(name, member)| (Arc::clone(name), Arc::clone(&member.counts))).collect()
+    }
+
+    /// How many runs of each workflow came to what, by name.
+    #[must_use]
+    pub fn run_counts(&self) -> Named<RunCounts> {
+        self.runs.all_counts()
+    }
+
+    /// What the optimizer's tools were called for, and how many indexes it has made; `None` where there is no optimizer.
+    #[must_use]
+    pub fn find_counts(&self) -> Option<(&FindCounts, u64)> {
+        let shape = self.shape.load();
+        shape.meta.optimizer.as_ref().map(|optimizer| (&self.finding, optimizer.indexes()))
+    }
+
     /// What is served now.
     #[must_use]
     pub fn list(&self) -> Vec<SessionView> {
@@ -370,6 +422,10 @@ impl Hub {
             session.backend.all_opened().into_iter().map(|(name, _)| name.to_string()).collect();
         names.sort_unstable();
         self.table.view(session, names.join(", "), 0)
+    }
+
+    fn watching(&self) -> Watching {
+        self.shape.load().watching
     }
 
     fn next_number(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! `skep vmcp`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ pub(crate) struct VmcpServeArgs {
     /// Listen on this port (0: a free one)
     #[arg(long, default_value_t = 4483)]
     pub(crate) port: u16,
+    /// Serve /metrics on this address (port 0: a free one)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Keys that seal session ids, one per line in base64, the newest first; the same file on every replica.
     /// Default: a file of skep's own
     #[arg(long, env = "SKEP_SESSION_KEY_FILE", value_name = "FILE")]

@@ -12,7 +12,7 @@ use manager::vmcp::{self, Beside, VmcpFile};
 
 use super::daemon;
 use super::serve::{self, Telling};
-use crate::args::{ProxyMode, VmcpArgs, VmcpCommand, VmcpInitArgs, VmcpServeArgs};
+use crate::args::{Command, ProxyMode, VmcpArgs, VmcpCommand, VmcpInitArgs, VmcpServeArgs};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::surroundings;
@@ -20,9 +20,25 @@ use crate::surroundings;
 /// A session unused for this long ends, where nothing is said.
 const SESSION_TTL: Duration = Duration::from_secs(30 * 60);
 
-pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+/// What stands in the file that a command is to serve, if it is to serve one.
+pub(crate) fn file_to_serve(command: &Command) -> anyhow::Result<Option<String>> {
+    match command {
+        Command::Vmcp(VmcpArgs { command: VmcpCommand::Serve(args) }) => {
+            args.config.as_deref().map(read).transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether such a file asks for debug lines. What is wrong with it is said when it is served.
+pub(crate) fn is_debug(text: &str) -> bool {
+    vmcp::is_debug(text, &environment)
+}
+
+/// `file`: what stands in the one that is to be served.
+pub(crate) fn run(args: &VmcpArgs, file: Option<String>, printer: &Printer) -> anyhow::Result<Outcome> {
     match &args.command {
-        VmcpCommand::Serve(args) => serve(args, printer),
+        VmcpCommand::Serve(args) => serve(args, file, printer),
         VmcpCommand::Validate(args) => {
             let text = read(&args.config)?;
             vmcp::check(&text, &environment).context("validation failed")?;
@@ -34,7 +50,7 @@ pub(crate) fn run(args: &VmcpArgs, printer: &Printer) -> anyhow::Result<Outcome>
     }
 }
 
-fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
+fn serve(args: &VmcpServeArgs, file: Option<String>, printer: &Printer) -> anyhow::Result<Outcome> {
     let session_ttl = Some(args.session_ttl.filter(|ttl| !ttl.is_zero()).unwrap_or(SESSION_TTL));
     if args.optimizer_embedding {
         bail!(
@@ -49,11 +65,11 @@ fn serve(args: &VmcpServeArgs, printer: &Printer) -> anyhow::Result<Outcome> {
         trusts_annotations: args.trust_annotations,
         resend_tools: args.resend_tool.clone(),
         optimizes: args.optimizer,
+        metrics: args.metrics,
     };
     let around = surroundings::in_the_foreground()?;
-    let settings = match (&args.config, &args.group) {
-        (Some(config), _) => {
-            let (path, text) = (config.clone(), read(config)?);
+    let settings = match (args.config.clone().zip(file), &args.group) {
+        (Some((path, text)), _) => {
             let file = VmcpFile { path, text, environment, around };
             vmcp::settings(file, &beside).context("configuration loading failed")?
         }

@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::harness::{example, output, peer, run};
-use crate::vmcp::{file_with as file, kill};
-use crate::workflows::serve;
+use crate::harness::{Listener, example, output, peer, raw, run};
+use crate::vmcp::{all_there, file_with as file, kill};
+use crate::workflows::{serve, vmcp};
 
 /// The example, and server-everything from npm if it can be had, else another example.
 fn two() -> [(Program, String); 2] {
@@ -78,6 +78,108 @@ return {'sum': len(counts), 'said': b_echo(message = text)}
     assert_eq!(answer["content"][1]["text"], "Script logs:\nso many 3", "{answer}");
     assert_eq!(session.call("call_tool", call("a_counter", json!({}))).await.unwrap(), "6", "one session");
     kill(skep).await;
+}
+
+#[tokio::test]
+async fn the_optimizer_and_code_mode_come_and_go_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_a, a) = example("a");
+    let write = |more: &str| file(folder.path(), &[("a", &a)], more);
+    let (_skep, url) = serve(folder.path(), &write(""), &[]);
+    let mut session = Session::open(&url).await.unwrap();
+    all_there(&mut session, &["a"]).await;
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "1");
+    let mut stream = Listener::open(&session, "").await;
+    write("optimizer: {maxToolsToReturn: 1}\n");
+    told_of(&mut session, &mut stream, |tools| tools == ["find_tool", "call_tool"]).await;
+    assert_eq!(found(&mut session, "count").await.len(), 1);
+    write("optimizer: {maxToolsToReturn: 3}\n");
+    for round in 0.. {
+        if found(&mut session, "count, echo a message, add numbers").await.len() == 3 {
+            break;
+        }
+        assert!(round < 3000, "not within half a minute: another number of tools");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    write("codeMode: {enabled: true}\n");
+    let has_scripts = |tools: &[String]| tools.contains(&"execute_tool_script".to_owned());
+    told_of(&mut session, &mut stream, |tools| tools.len() > 3 && has_scripts(tools)).await;
+    let answer = result(&mut session, "execute_tool_script", json!({"script": "return a_counter()"})).await;
+    assert!(answer["isError"].is_null(), "{answer}");
+    assert_eq!(session.call("a_counter", json!({})).await.unwrap(), "3", "one session");
+    write("");
+    told_of(&mut session, &mut stream, |tools| tools.len() > 3 && !has_scripts(tools)).await;
+}
+
+#[tokio::test]
+async fn what_is_found_called_and_run_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_a, a) = example("a");
+    let more = "optimizer: {}
+compositeTools:
+  - name: twice
+    description: counts twice
+    steps:
+      - {id: one, tool: a.counter}
+      - {id: two, tool: a.counter, dependsOn: [one]}
+  - name: fails
+    description: calls what does not work
+    steps: [{id: one, tool: a.test_error_handling}]
+";
+    let file = file(folder.path(), &[("a", &a)], more);
+    let args = ["serve", "--config", &file, "--port", "0", "--metrics", "127.0.0.1:0", "--format", "json"];
+    let mut skep = Program::start(vmcp(folder.path(), &args)).unwrap();
+    let told: Value = serde_json::from_str(&skep.line().unwrap()).unwrap();
+    let mut session = Session::open(told["url"].as_str().unwrap()).await.unwrap();
+    found(&mut session, "twice").await;
+    for (tool, arguments) in [
+        ("call_tool", json!({"tool_name": "twice", "parameters": {}})),
+        ("call_tool", json!({"tool_name": "fails", "parameters": {}})),
+        ("call_tool", json!({"tool_name": "not there", "parameters": {}})),
+        ("twice", json!({})),
+    ] {
+        answered(&mut session, tool, arguments).await;
+    }
+    let metrics = told["metrics_url"].as_str().unwrap();
+    let (address, _) = testkit::mcp::split_url(metrics).unwrap();
+    let get = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let text = raw(metrics, get.as_bytes()).await.text();
+    for line in [
+        "skep_backends 1",
+        "skep_backends_discovered 1",
+        r#"skep_backend_requests_total{backend="a",method="tools/call",outcome="answered"} 5"#,
+        r#"skep_workflows_total{workflow="twice",event="began"} 2"#,
+        r#"skep_workflows_total{workflow="twice",event="completed"} 2"#,
+        r#"skep_workflows_total{workflow="twice",event="failed"} 0"#,
+        r#"skep_workflows_total{workflow="fails",event="failed"} 1"#,
+        r#"skep_workflow_duration_seconds_count{workflow="twice"} 2"#,
+        r#"skep_find_tool_total{outcome="found"} 1"#,
+        "skep_find_tool_duration_seconds_count 1",
+        r#"skep_workflow_duration_seconds_count{workflow="fails"} 1"#,
+        r#"skep_call_tool_total{outcome="called"} 2"#,
+        r#"skep_call_tool_total{outcome="not_found"} 1"#,
+        "skep_optimizer_indexes_total 1",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{line}\n{text}");
+    }
+    assert!(text.contains(r#"skep_backend_request_duration_seconds_count{backend="a"}"#), "{text}");
+    assert!(!text.contains("not there"), "what clients say is no label");
+}
+
+/// Calls a tool, however it is answered, and waits for that.
+async fn answered(session: &mut Session, tool: &str, arguments: Value) {
+    // That of a workflow that fails is an error to some.
+    let _ = session.ask("tools/call", json!({"name": tool, "arguments": arguments})).await;
+}
+
+/// Waits until a client that listens is told of tools that are these.
+async fn told_of(session: &mut Session, stream: &mut Listener, are_these: impl Fn(&[String]) -> bool) {
+    loop {
+        while stream.next().await.0["method"] != "notifications/tools/list_changed" {}
+        if are_these(&listed(session).await) {
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -313,6 +313,48 @@ async fn a_file_that_changes_holds_from_then_on_and_sessions_go_on() {
 }
 
 #[tokio::test]
+async fn a_file_may_take_its_servers_from_elsewhere_while_it_is_served() {
+    let home = Home::new();
+    let (_b, b) = example("b");
+    home.skep(&["group", "create", "desk"]).ok();
+    home.run(&["--group", "desk", "--name", "a", "example"]);
+    let path = file(&home.path(""), &[("b", &b)]);
+    let named = std::fs::read_to_string(&path).unwrap();
+    let (before, after) = named.split_once("backends:").unwrap();
+    let (_, after) = after.split_once("incomingAuth").unwrap();
+    let of_group = format!("{}incomingAuth{after}", before.replace("groupRef: g", "groupRef: desk"));
+    let serve = ["vmcp", "serve", "--config", &path, "--port", "0", "--format", "json"];
+    let mut skep = Program::start(home.command(&serve)).unwrap();
+    let mut session = Session::open(&skep.url().unwrap()).await.unwrap();
+    all_there(&mut session, &["b"]).await;
+    for (text, there, not) in [(&of_group, "a", "b"), (&named, "b", "a")] {
+        std::fs::write(&path, text).unwrap();
+        all_there(&mut session, &[there]).await;
+        gone(&mut session, not).await;
+        session.call(&format!("{there}_counter"), json!({})).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_file_may_ask_for_debug_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, log) = (folder.path(), folder.path().join("log"));
+    // Nothing is there: that is said at debug level.
+    let gone = format!("http://127.0.0.1:{}/mcp", free_port());
+    for (more, is_debug) in [("", false), ("operational: {logLevel: debug}", true)] {
+        let file = file_with(folder, &[("a", &gone)], more);
+        let mut serve = command(&["vmcp", "serve", "--config", &file, "--port", "0", "--format", "json"]);
+        serve.env("XDG_STATE_HOME", folder).stderr(std::fs::File::create(&log).unwrap());
+        let mut program = Program::start(serve).unwrap();
+        let mut session = Session::open(&program.url().unwrap()).await.unwrap();
+        assert_eq!(tools(&mut session).await, Vec::<String>::new());
+        program.stop().unwrap();
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert_eq!(text.contains("DEBUG"), is_debug, "{more}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_to_begin_with_is_drafted_and_served() {
     let home = Home::new();
     home.skep(&["group", "create", "desk"]).ok();

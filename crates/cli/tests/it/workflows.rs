@@ -11,7 +11,7 @@ use crate::sdk::Peers;
 use crate::vmcp::{all_there, file_with as file, kill};
 
 /// `skep vmcp` with its state in this folder.
-fn vmcp(folder: &Path, args: &[&str]) -> std::process::Command {
+pub(crate) fn vmcp(folder: &Path, args: &[&str]) -> std::process::Command {
     let mut vmcp = command(&[&["vmcp"], args].concat());
     vmcp.env("XDG_STATE_HOME", folder).env("XDG_RUNTIME_DIR", folder);
     vmcp

@@ -13,13 +13,14 @@ use proxy::remote::{DEFAULT_MAX_MESSAGE, RemoteConfig, RemoteSse};
 use proxy::resolve::Resolver;
 use proxy::session::{KeyRing, SessionStore};
 use telemetry::Tasks;
+use tokio::sync::watch;
 use vmcp::hub::{Hub, HubConfig};
 use workload::egress::EgressPolicy;
 use workload::log::LogFile;
 use workload::{CommandSpec, LogTail, OnStart, RestartPolicy, Supervisor};
 
 use super::members::{Kit, Members};
-use super::reload;
+use super::reload::Reload;
 use super::report::report;
 use super::route::{End, Kind, Route, Way};
 use super::{ServeSettings, StartError, client_tls, endpoints};
@@ -209,7 +210,7 @@ impl Making<'_> {
     /// Several servers as one. Their sessions are kept in one place: their ids are unique.
     async fn hub(&self, target: &Virtual) -> Result<Route, StartError> {
         let Places { sessions: store, runs, mail } = self.places()?;
-        let members = Arc::new(Members::new(Kit {
+        let kit = Kit {
             settings: self.settings.clone(),
             paths: self.paths.clone(),
             keys: Arc::clone(&self.keys),
@@ -217,53 +218,32 @@ impl Making<'_> {
             tasks: self.tasks.clone(),
             processes: self.processes.clone(),
             store: Arc::clone(&store),
-            group: target.group.as_ref().map(|group| group.name().to_owned()),
-        }));
-        for member in &target.members {
-            members.add(member.clone()).await?;
-        }
+        };
+        let members = Members::of(target, kit).await?;
         let config = HubConfig {
             name: self.settings.name.to_string(),
             path: self.paths.mcp.clone(),
             shape: target.shape.clone(),
-            meta: target.meta.clone(),
             resend: Arc::clone(&self.settings.resend),
             keys: Arc::clone(&self.keys),
             limits: self.settings.sessions,
             store,
             runs,
             mail,
-            health: target.health,
             begin_within: BEGIN_WITHIN,
             list_within: BEGIN_WITHIN,
-            probe_every: target.probe_every,
-            probe_within: target.probe_within,
         };
-        if let Some(optimizer) = target.meta.optimizer.clone() {
-            self.tasks.spawn("meanings", optimizer.follow(self.tasks.stop_token()));
-        }
         let hub = Hub::new(config, self.tasks.clone());
         hub.set_backends(members.backends());
-        if let Some(group) = target.group.clone() {
-            let (stop, following) =
-                (self.tasks.stop_token(), Arc::clone(&members).follow(group, Arc::clone(&hub)));
-            self.tasks.spawn("group", async move {
-                stop.run_until_cancelled(following).await;
-            });
-        }
+        self.spawn("members", Arc::clone(&members).follow(Arc::clone(&hub)));
+        let (report_every, told) = watch::channel(target.report_every);
         if let Some(file) = target.file.clone() {
-            let following =
-                Box::pin(reload::follow(file, target.clone(), Arc::clone(&members), Arc::clone(&hub)));
-            let stop = self.tasks.stop_token();
-            self.tasks.spawn("file", async move {
-                stop.run_until_cancelled(following).await;
-            });
+            let (members, hub, tasks) = (Arc::clone(&members), Arc::clone(&hub), self.tasks.clone());
+            let reload = Reload { members, hub, tasks, report_every };
+            self.spawn("file", reload.follow(file, target.shape.meta.clone()));
         }
         self.tasks.spawn("sessions", Arc::clone(&hub).maintenance());
-        let (stop, reporting) = (self.tasks.stop_token(), report(Arc::clone(&hub), target.report_every));
-        self.tasks.spawn("report", async move {
-            stop.run_until_cancelled(reporting).await;
-        });
+        self.spawn("report", report(Arc::clone(&hub), told));
         let (draining, stop) = (Arc::clone(&hub), self.tasks.stop_token());
         self.tasks.spawn("drain", async move {
             stop.cancelled().await;
@@ -271,6 +251,14 @@ impl Making<'_> {
         });
         let (kind, grace) = (Kind::Hub { hub, members }, Duration::ZERO);
         Ok(Route { kind, transport: "streamable-http", grace, end: End::Unknown, container: None })
+    }
+
+    /// Runs something that does not end by itself as a task.
+    fn spawn(&self, name: &'static str, endless: impl Future<Output = ()> + Send + 'static) {
+        let (stop, endless) = (self.tasks.stop_token(), Box::pin(endless));
+        self.tasks.spawn(name, async move {
+            stop.run_until_cancelled(endless).await;
+        });
     }
 
     fn store(&self) -> Result<Arc<dyn SessionStore>, StartError> {

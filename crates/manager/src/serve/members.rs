@@ -1,4 +1,5 @@
-//! The members of a hub: made of what is said of them, and made anew when that changes.
+//! The members of a hub: made of what is said of them, and made anew when that changes. One task makes and ends them
+//! ([`Members::follow`]); whoever wants others says so.
 //!
 //! Deliberately absent: their health, and what they offer; those are the hub's.
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use proxy::bridge::Paths;
 use proxy::session::{KeyRing, SessionStore};
 use telemetry::Tasks;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use vmcp::hub::{Backend as HubBackend, Hub};
 
@@ -22,7 +23,7 @@ use super::lane::Lane;
 use super::making::Making;
 use super::route::Route;
 use super::{ServeSettings, StartError};
-use crate::target::{HttpTransport, Member, Target};
+use crate::target::{HttpTransport, Member, Target, Virtual};
 use crate::vmcp::Group;
 
 /// Changes of workloads that come together lead to one look.
@@ -45,8 +46,23 @@ pub(super) struct Kit {
     pub(super) tasks: Tasks,
     pub(super) processes: Tasks,
     pub(super) store: Arc<dyn SessionStore>,
-    /// The group whose workloads they are.
-    pub(super) group: Option<String>,
+}
+
+/// Which members there are to be.
+#[derive(Clone, Debug)]
+enum Wanted {
+    These(Vec<Member>),
+    /// The workloads of a group that run.
+    OfGroup(Box<Group>),
+}
+
+impl Wanted {
+    fn of(target: &Virtual) -> Self {
+        match &target.group {
+            Some(group) => Self::OfGroup(Box::new(group.clone())),
+            None => Self::These(target.members.clone()),
+        }
+    }
 }
 
 struct Made {
@@ -60,15 +76,27 @@ struct Made {
 pub(super) struct Members {
     kit: Kit,
     made: Mutex<BTreeMap<WorkloadName, Made>>,
+    wanted: watch::Sender<Wanted>,
 }
 
 impl Members {
-    pub(super) fn new(kit: Kit) -> Self {
-        Self { kit, made: Mutex::default() }
+    /// Those that are known from the start.
+    pub(super) async fn of(target: &Virtual, kit: Kit) -> Result<Arc<Self>, StartError> {
+        let wanted = watch::channel(Wanted::of(target)).0;
+        let members = Self { kit, made: Mutex::default(), wanted };
+        for member in &target.members {
+            members.add(member.clone()).await?;
+        }
+        Ok(Arc::new(members))
+    }
+
+    /// From now on there are to be those of this target.
+    pub(super) fn become_those_of(&self, target: &Virtual) {
+        self.wanted.send_replace(Wanted::of(target));
     }
 
     /// Makes one, in place of the one of this name if there is one.
-    pub(super) async fn add(&self, member: Member) -> Result<(), StartError> {
+    async fn add(&self, member: Member) -> Result<(), StartError> {
         let tasks = self.kit.tasks.some();
         let settings = ServeSettings {
             name: member.name.clone(),
@@ -95,12 +123,15 @@ impl Members {
 
     /// Whether they come and go.
     pub(super) fn is_dynamic(&self) -> bool {
-        self.kit.group.is_some()
+        matches!(*self.wanted.borrow(), Wanted::OfGroup(_))
     }
 
     /// The group whose workloads they are; empty if none.
-    pub(super) fn group(&self) -> &str {
-        self.kit.group.as_deref().unwrap_or_default()
+    pub(super) fn group(&self) -> String {
+        match &*self.wanted.borrow() {
+            Wanted::OfGroup(group) => group.name().to_owned(),
+            Wanted::These(_) => String::new(),
+        }
     }
 
     /// How one is spoken to.
@@ -116,9 +147,31 @@ impl Members {
         made.iter().map(|(name, one)| (name.to_string(), backend(one))).collect()
     }
 
-    /// Keeps the hub's backends those of a group's workloads that run. To be run as a task.
-    pub(super) async fn follow(self: Arc<Self>, group: Group, hub: Arc<Hub>) {
-        let mut known = Vec::new();
+    /// Keeps the hub's backends those that are wanted. To be run as a task.
+    pub(super) async fn follow(self: Arc<Self>, hub: Arc<Hub>) {
+        let mut wanted = self.wanted.subscribe();
+        let mut known = self.made.lock().values().map(|one| one.member.clone()).collect();
+        loop {
+            let now = wanted.borrow_and_update().clone();
+            match now {
+                Wanted::These(members) => {
+                    self.become_other(members, &mut known, &hub).await;
+                    // The sender lives as long as this.
+                    let _ = wanted.changed().await;
+                }
+                Wanted::OfGroup(group) => self.follow_group(&group, &mut known, &mut wanted, &hub).await,
+            }
+        }
+    }
+
+    /// Follows a group until something else is wanted.
+    async fn follow_group(
+        &self,
+        group: &Group,
+        known: &mut Vec<Member>,
+        wanted: &mut watch::Receiver<Wanted>,
+        hub: &Arc<Hub>,
+    ) {
         loop {
             let news = Notify::new();
             let mut hearing = pin!(group.daemon.events(|_| {
@@ -128,16 +181,11 @@ impl Members {
             let mut next = SOON;
             let ended = loop {
                 match group.daemon.list().await {
-                    Ok(workloads) => {
-                        let wanted = group.members(&workloads);
-                        if wanted != known {
-                            self.become_these(wanted.clone(), &hub).await;
-                            known = wanted;
-                        }
-                    }
+                    Ok(workloads) => self.become_other(group.members(&workloads), known, hub).await,
                     Err(error) => tracing::debug!(%error, "the group's workloads are not known"),
                 }
                 tokio::select! {
+                    _ = wanted.changed() => return,
                     ended = &mut hearing => break ended,
                     () = news.notified() => sleep(DEBOUNCE).await,
                     () = sleep(next) => next = NOW_AND_THEN,
@@ -149,8 +197,17 @@ impl Members {
         }
     }
 
+    /// Makes members those that are wanted, unless that is what was tried last.
+    async fn become_other(&self, mut wanted: Vec<Member>, known: &mut Vec<Member>, hub: &Arc<Hub>) {
+        wanted.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        if wanted != *known {
+            known.clone_from(&wanted);
+            self.become_these(wanted, hub).await;
+        }
+    }
+
     /// From now on these are its members.
-    pub(super) async fn become_these(&self, wanted: Vec<Member>, hub: &Arc<Hub>) {
+    async fn become_these(&self, wanted: Vec<Member>, hub: &Arc<Hub>) {
         let gone: Vec<Made> = {
             let mut made = self.made.lock();
             made.extract_if(.., |_, one| !wanted.contains(&one.member)).map(|(_, one)| one).collect()

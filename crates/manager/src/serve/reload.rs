@@ -5,59 +5,111 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use telemetry::Tasks;
+use tokio::sync::watch;
 use tokio::time::interval;
-use vmcp::hub::Hub;
+use tokio_util::sync::DropGuard;
+use vmcp::config::{Config, Operational};
+use vmcp::hub::{Hub, Meaning, MetaTools};
 
 use super::members::Members;
-use crate::target::Virtual;
-use crate::vmcp::VmcpFile;
+use crate::vmcp::Followed;
 
 /// Looked at so often; taken when it is the same twice, so that one that is being written is not.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Follows a file from what it said at first, until it is dropped.
-pub(super) async fn follow(file: VmcpFile, mut current: Virtual, members: Arc<Members>, hub: Arc<Hub>) {
-    let mut rounds = interval(EVERY);
-    let mut look = Look { taken: file.text.clone(), seen: Ok(file.text.clone()) };
-    loop {
-        rounds.tick().await;
-        let text = match look.next(file.now().await) {
-            Next::Same => continue,
-            Next::Gone(problem) => {
-                tracing::warn!(file = %file.path.display(), %problem, "cannot be read: what it said before holds");
-                continue;
-            }
-            Next::Taken(text) => text,
-        };
-        match file.target(&text) {
-            Ok(next) => {
-                for what in kept(&current, &next) {
-                    tracing::warn!(file = %file.path.display(), "{what} is another one: it holds from the next start on");
+/// What becomes another one when the file does.
+pub(super) struct Reload {
+    pub(super) members: Arc<Members>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) tasks: Tasks,
+    pub(super) report_every: watch::Sender<Duration>,
+}
+
+impl Reload {
+    /// Follows a file from what it said at first, with the tools over tools that came of that, until it is dropped.
+    pub(super) async fn follow(self, mut file: Followed, mut meta: MetaTools) {
+        let mut rounds = interval(EVERY);
+        let mut look = Look { taken: file.file.text.clone(), seen: Ok(file.file.text.clone()) };
+        let begun = file.config.clone();
+        let mut learning = self.learn(&meta);
+        loop {
+            rounds.tick().await;
+            let path = file.file.path.display();
+            let text = match look.next(file.now().await) {
+                Next::Same => continue,
+                Next::Gone(problem) => {
+                    tracing::warn!(file = %path, %problem, "cannot be read: what it said before holds");
+                    continue;
                 }
-                if next.group.is_none() && current.group.is_none() {
-                    members.become_these(next.members.clone(), &hub).await;
+                Next::Taken(text) => text,
+            };
+            let mut target = match file.saying(&text) {
+                Ok(target) => target,
+                Err(error) => {
+                    tracing::warn!(file = %path, %error, "is wrong now: what it said before holds");
+                    continue;
                 }
-                hub.reshape(next.shape.clone());
-                tracing::info!(file = %file.path.display(), "has changed, and holds");
-                current = next;
+            };
+            let Some(next) = target.file.take() else { continue };
+            for what in starts_only(&begun, &next.config) {
+                tracing::warn!(file = %path, "{what} is another one: it holds from the next start on");
             }
-            Err(error) => {
-                tracing::warn!(file = %file.path.display(), %error, "is wrong now: what it said before holds");
+            target.shape.meta.takes_over(&meta, meaning(&file.config, &next.config));
+            if !target.shape.meta.finds_as(&meta) {
+                // The one before stops.
+                drop(std::mem::replace(&mut learning, self.learn(&target.shape.meta)));
             }
+            meta = target.shape.meta.clone();
+            self.members.become_those_of(&target);
+            self.report_every.send_replace(target.report_every);
+            self.hub.reshape(target.shape);
+            tracing::info!(file = %path, "has changed, and holds");
+            file = next;
         }
+    }
+
+    /// Has the optimizer learn what tools mean, until what this gives is dropped.
+    fn learn(&self, meta: &MetaTools) -> Option<DropGuard> {
+        let optimizer = meta.optimizer.clone()?;
+        let stop = self.tasks.stop_token().child_token();
+        self.tasks.spawn("meanings", optimizer.follow(stop.clone()));
+        Some(stop.drop_guard())
     }
 }
 
-/// What only a start can change.
-fn kept(current: &Virtual, next: &Virtual) -> Vec<&'static str> {
-    let group = |target: &Virtual| target.group.as_ref().map(|group| group.name().to_owned());
+/// Whether the same service says what texts mean.
+fn meaning(current: &Config, next: &Config) -> Meaning {
+    let service = |config: &Config| config.optimizer.as_ref().and_then(|said| said.embedding.clone());
+    if service(current) == service(next) { Meaning::AsBefore } else { Meaning::Elsewhere }
+}
+
+/// What only a start can change, by its name in the file.
+fn starts_only(begun: &Config, next: &Config) -> Vec<&'static str> {
+    // What is named here and not compared is taken over, refused when it is read, or says nothing about what is served.
+    let Config {
+        name,
+        operational: Operational { is_debug, timeouts: _, failures: _ },
+        session_storage,
+        group: _,
+        backends: _,
+        incoming: _,
+        outgoing: _,
+        aggregation: _,
+        composites: _,
+        composite_references: _,
+        metadata: _,
+        telemetry: _,
+        audit: _,
+        optimizer: _,
+        code_mode: _,
+        rate_limits: _,
+        passthrough_headers: _,
+    } = begun;
     let differs = [
-        ("where its servers come from", group(current) != group(next)),
-        (
-            "operational.failureHandling",
-            (current.health, current.probe_every, current.probe_within, current.report_every)
-                != (next.health, next.probe_every, next.probe_within, next.report_every),
-        ),
+        ("name", *name != next.name),
+        ("operational.logLevel", *is_debug != next.operational.is_debug),
+        ("sessionStorage", *session_storage != next.session_storage),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
 }
@@ -96,6 +148,51 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FILE: &str = "
+groupRef: g
+incomingAuth: {type: anonymous}
+outgoingAuth: {source: inline}
+aggregation: {conflictResolution: prefix, conflictResolutionConfig: {prefixFormat: '{workload}_'}}
+";
+
+    #[test]
+    fn what_only_a_start_can_change_is_named() {
+        let config = |more: &str| Config::parse(&format!("{FILE}{more}\n"), &|_| None).unwrap();
+        let begun = config("name: n");
+        for (more, expect) in [
+            ("name: n", &[][..]),
+            ("name: n\noptimizer: {}\ncodeMode: {enabled: true}\npassthroughHeaders: [X-A]", &[]),
+            ("name: n\noperational: {timeouts: {default: 1s}}", &[]),
+            ("name: n\noperational: {failureHandling: {partialFailureMode: fail}}", &[]),
+            (
+                "name: other\noperational: {logLevel: debug, failureHandling: {unhealthyThreshold: 9}}",
+                &["name", "operational.logLevel"],
+            ),
+            ("name: n\nsessionStorage: {provider: memory}", &["sessionStorage"]),
+        ] {
+            assert_eq!(starts_only(&begun, &config(more)), expect, "{more}");
+        }
+    }
+
+    #[test]
+    fn meanings_stay_where_their_service_does() {
+        let config = |more: &str| Config::parse(&format!("name: n\n{FILE}{more}\n"), &|_| None).unwrap();
+        let service = "embeddingService: 'http://127.0.0.1:1'";
+        for (current, next, expect) in [
+            ("", "optimizer: {}", Meaning::AsBefore),
+            ("optimizer: {}", "optimizer: {maxToolsToReturn: 3}", Meaning::AsBefore),
+            ("optimizer: {}", &*format!("optimizer: {{{service}}}"), Meaning::Elsewhere),
+            (
+                &*format!("optimizer: {{{service}}}"),
+                &*format!("optimizer: {{{service}, maxToolsToReturn: 3}}"),
+                Meaning::AsBefore,
+            ),
+            (&*format!("optimizer: {{{service}}}"), "", Meaning::Elsewhere),
+        ] {
+            assert_eq!(meaning(&config(current), &config(next)), expect, "{current:?} {next:?}");
+        }
+    }
 
     #[test]
     fn a_text_is_taken_once_and_only_when_it_is_whole() {

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::interval;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use vmcp::hub::health::Status;
 use vmcp::hub::{BackendState, Hub};
 
-/// Reports until it is dropped.
-pub(super) async fn report(hub: Arc<Hub>, every: Duration) {
-    let (mut rounds, mut said) = (interval(every), None);
-    // The first comes at once, when nothing is known yet.
-    rounds.tick().await;
+/// Reports until it is dropped, as often as is said.
+pub(super) async fn report(hub: Arc<Hub>, mut every: watch::Receiver<Duration>) {
+    let mut said = None;
     loop {
-        rounds.tick().await;
+        let pause = *every.borrow_and_update();
+        tokio::select! {
+            () = sleep(pause) => {}
+            // Nobody is left who would say something else where no file is followed.
+            Ok(()) = every.changed() => continue,
+        }
         let now = summary(&hub.backends());
         if said.as_ref() != Some(&now) {
             tracing::info!(phase = now.0, "{}", now.1);

@@ -29,7 +29,7 @@ use workload::container::{Container, Progress};
 use workload::{State, Supervisor};
 
 use super::members::Members;
-use super::status;
+use super::{numbers, status};
 use crate::control::Sessions;
 use crate::inside::Inside;
 use crate::process::Beginning;
@@ -318,15 +318,7 @@ impl Route {
             Kind::Hub { hub, .. } => {
                 let counted = Arc::clone(hub);
                 metrics.gauge("sessions", "Sessions open", move || counted.sessions() as u64);
-                let counted = Arc::clone(hub);
-                metrics.counters("workflows", "Runs of workflows, by what became of them", move || {
-                    let counts = counted.run_counts().all();
-                    counts.into_iter().map(|(event, count)| (vec![("event", event)], count)).collect()
-                });
-                let counted = Arc::clone(hub);
-                metrics.gauge("backends", "Backends whose tools are shown", move || {
-                    counted.backends().iter().filter(|backend| backend.status.is_shown()).count() as u64
-                });
+                numbers::register(hub, metrics);
             }
         }
     }
@@ -387,7 +379,8 @@ fn register_recoveries(metrics: &Metrics, counts: &Arc<RecoveryCounts>) {
         let cells = Cause::ALL.into_iter().flat_map(|cause| Outcome::ALL.map(|outcome| (cause, outcome)));
         cells
             .map(|(cause, outcome)| {
-                (vec![("cause", cause.name()), ("outcome", outcome.name())], read.get(cause, outcome))
+                let labels = vec![("cause", cause.name().into()), ("outcome", outcome.name().into())];
+                (labels, read.get(cause, outcome))
             })
             .filter(|(_, count)| *count > 0)
             .collect()
@@ -398,7 +391,7 @@ fn register_recoveries(metrics: &Metrics, counts: &Arc<RecoveryCounts>) {
         "Requests whose session was lost under them, by what became of them",
         move || {
             let (resent, interrupted) = read.requests();
-            vec![(vec![("class", "resent")], resent), (vec![("class", "unknown")], interrupted)]
+            vec![(vec![("class", "resent".into())], resent), (vec![("class", "unknown".into())], interrupted)]
         },
     );
 }

@@ -87,9 +87,8 @@ impl Speaker<'_> {
     pub(super) async fn tell(&self, text: Bytes, within: Duration) -> Result<(), NoAnswer> {
         let told = Message::parse(text).map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
         let call = self.call(HttpMethod::POST, Some(told), None);
-        let response = timeout(within, self.member.backend.handle(call))
-            .await
-            .map_err(|_| NoAnswer::TimedOut(within))?;
+        let response =
+            timeout(within, self.member.handle(call)).await.map_err(|_| NoAnswer::TimedOut(within))?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(NoAnswer::Status(status)),
@@ -99,25 +98,24 @@ impl Speaker<'_> {
     /// Ends the session.
     pub(super) async fn end(&self, within: Duration) {
         // Whether it is told or not, it ends by itself.
-        let _ = timeout(within, self.member.backend.handle(self.call(HttpMethod::DELETE, None, None))).await;
+        let _ = timeout(within, self.member.handle(self.call(HttpMethod::DELETE, None, None))).await;
     }
 
     /// Opens what the backend says unasked; `None` where it has no such stream.
     pub(super) async fn listen(&self, last_event: Option<&HeaderValue>) -> Option<Body> {
-        let response = self.member.backend.handle(self.call(HttpMethod::GET, None, last_event)).await;
+        let response = self.member.handle(self.call(HttpMethod::GET, None, last_event)).await;
         (response.status() == StatusCode::OK && is_event_stream(&response)).then(|| response.into_body())
     }
 
     /// Opens what the backend says to those who asked for it with this request; `None` where it does not.
     pub(super) async fn subscribe(&self, text: Bytes) -> Option<Body> {
         let asked = Message::parse(text).ok()?;
-        let response = self.member.backend.handle(self.call(HttpMethod::POST, Some(asked), None)).await;
+        let response = self.member.handle(self.call(HttpMethod::POST, Some(asked), None)).await;
         (response.status() == StatusCode::OK && is_event_stream(&response)).then(|| response.into_body())
     }
 
     async fn exchange(&self, asked: &Message) -> Result<Exchange, NoAnswer> {
-        let response =
-            self.member.backend.handle(self.call(HttpMethod::POST, Some(asked.clone()), None)).await;
+        let response = self.member.handle(self.call(HttpMethod::POST, Some(asked.clone()), None)).await;
         let session = response.headers().get(&headers::SESSION_ID).cloned();
         let status = response.status();
         let events = is_event_stream(&response);

@@ -145,7 +145,7 @@ impl Hub {
             let speaker = self.speaker(session, member, &opened);
             let mut call = speaker.call(HttpMethod::POST, Some(asked.clone()), None);
             carry(&mut call.request.head.headers, caller.carried);
-            let mut response = member.backend.handle(call).await;
+            let mut response = member.handle(call).await;
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 session.backend.lost(&member.name, &opened);

@@ -35,7 +35,7 @@ pub(super) async fn follow(hub: Arc<Hub>, member: Arc<Member>) {
         tracing::debug!(backend.id = &*member.name, error = %problem, "backend is not there");
         hub.looked_at(&member);
         // It is tried more often than it is judged: a restart is no illness.
-        if judged.is_none_or(|judged| judged.elapsed() >= hub.config.probe_every) {
+        if judged.is_none_or(|judged| judged.elapsed() >= hub.watching().probe_every) {
             judged = Some(Instant::now());
             hub.saw(&member, seen(&problem));
         }
@@ -94,7 +94,7 @@ async fn look_and_listen(hub: &Hub, member: &Member, own: &OwnSession, mut begun
             Ok(listing) => hub.publish(member, listing, Seen::Probe { took: begun.elapsed() }),
             Err(problem) => return problem,
         }
-        let mut next_probe = Instant::now() + hub.config.probe_every;
+        let mut next_probe = Instant::now() + hub.watching().probe_every;
         loop {
             tokio::select! {
                 () = member.looks_again.notified() => break,
@@ -109,11 +109,11 @@ async fn look_and_listen(hub: &Hub, member: &Member, own: &OwnSession, mut begun
                         stream = own.listen(member, path).await.map(|body| Notices::new(body, member));
                         break;
                     }
-                    if let Err(problem) = own.probe(member, path, hub.config.probe_within).await {
+                    if let Err(problem) = own.probe(member, path, hub.watching().probe_within).await {
                         return problem;
                     }
                     hub.saw(member, Seen::Probe { took: begun.elapsed() });
-                    next_probe = Instant::now() + hub.config.probe_every;
+                    next_probe = Instant::now() + hub.watching().probe_every;
                 }
             }
         }

@@ -199,7 +199,7 @@ impl Hub {
         if let Some(serves) = member.eras.serves(Era::Modern) {
             return Ok(serves);
         }
-        match self.look(member, self.config.probe_within).await {
+        match self.look(member, self.watching().probe_within).await {
             Found::Modern(_) => Ok(true),
             Found::Legacy => Ok(false),
             Found::Unclear(problem) => Err(problem),

@@ -109,6 +109,15 @@ impl Health {
         Self { policy, status: Status::Unknown, failures: 0, circuit: Circuit::Closed { failures: 0 } }
     }
 
+    /// From now on it is judged by this. What was seen of it counts on; a circuit that there is none of any more is
+    /// closed.
+    pub fn judge_by(&mut self, policy: HealthPolicy) {
+        self.policy = policy;
+        if policy.circuit.is_none() {
+            self.circuit = Circuit::Closed { failures: 0 };
+        }
+    }
+
     /// How it is.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -183,6 +192,20 @@ mod tests {
 
     const FAST: Seen = Seen::Probe { took: Duration::from_millis(1) };
     const SLOW: Seen = Seen::Probe { took: Duration::from_secs(6) };
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_counts_on_where_the_policy_becomes_another() {
+        let now = Instant::now();
+        let circuit = CircuitPolicy { opens_after: 2, stays_open: Duration::from_secs(60) };
+        let mut health = Health::new(HealthPolicy { circuit: Some(circuit), ..HealthPolicy::default() });
+        health.saw(Seen::Failure, now);
+        health.saw(Seen::Failure, now);
+        assert_eq!((health.status(), health.may_ask(now)), (Status::Unknown, false));
+        health.judge_by(HealthPolicy::default());
+        assert!(health.may_ask(now), "there is no circuit any more");
+        health.saw(Seen::Failure, now);
+        assert_eq!(health.status(), Status::Unhealthy, "the third");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_status_follows_what_is_seen() {

@@ -100,7 +100,7 @@ impl OwnSession {
     pub(super) async fn begin(hub: &Hub, member: &Member) -> Result<Self, NoAnswer> {
         // What knows no session says so when it is asked for one.
         if member.eras.serves(Era::Modern) != Some(false)
-            && let Found::Modern(found) = hub.look(member, hub.config.probe_within).await
+            && let Found::Modern(found) = hub.look(member, hub.watching().probe_within).await
         {
             let Discovered { capabilities, instructions, .. } = *found;
             return Ok(Self {

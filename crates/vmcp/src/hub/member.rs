@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
+use http::Response;
 use parking_lot::Mutex;
+use proxy::{Body, Call};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Backend;
+use super::counts::BackendCounts;
 use super::era::Eras;
 use super::health::{Health, HealthPolicy};
 use super::modern::freshness::Freshness;
@@ -31,6 +34,8 @@ pub(super) struct Member {
     pub(super) looks_again: Notify,
     /// It is not of the hub any more.
     pub(super) gone: CancellationToken,
+    /// What was asked of it, wherever it was.
+    pub(super) counts: Arc<BackendCounts>,
 }
 
 impl fmt::Debug for Member {
@@ -41,7 +46,21 @@ impl fmt::Debug for Member {
 
 impl Member {
     pub(super) fn new(name: &str, backend: Arc<dyn Backend>, policy: HealthPolicy) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made(name, backend, policy, Arc::default()))
+    }
+
+    /// The same server as the one before, somewhere else: what is known of that holds until it is seen again.
+    pub(super) fn moved(before: &Self, backend: Arc<dyn Backend>, policy: HealthPolicy) -> Arc<Self> {
+        let member = Self::made(&before.name, backend, policy, Arc::clone(&before.counts));
+        *member.health.lock() = *before.health.lock();
+        member.listing.store(before.listing.load_full());
+        member.eras.takes_over(&before.eras);
+        member.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
+        Arc::new(member)
+    }
+
+    fn made(name: &str, backend: Arc<dyn Backend>, policy: HealthPolicy, counts: Arc<BackendCounts>) -> Self {
+        Self {
             name: name.into(),
             backend,
             health: Mutex::new(Health::new(policy)),
@@ -51,15 +70,18 @@ impl Member {
             was_looked_at: AtomicBool::new(false),
             looks_again: Notify::new(),
             gone: CancellationToken::new(),
-        })
+            counts,
+        }
     }
 
-    /// What is known of the one before, which is the same server somewhere else.
-    pub(super) fn takes_over(&self, before: &Self) {
-        *self.health.lock() = *before.health.lock();
-        self.listing.store(before.listing.load_full());
-        self.eras.takes_over(&before.eras);
-        self.was_looked_at.store(before.was_looked_at.load(Ordering::Acquire), Ordering::Release);
+    /// Has the backend answer one request, and counts it.
+    pub(super) async fn handle(&self, call: Call) -> Response<Body> {
+        let counting = self.counts.begin(&call);
+        let response = self.backend.handle(call).await;
+        if let Some(mut counting) = counting {
+            counting.answered(&response);
+        }
+        response
     }
 
     pub(super) fn look_again(&self) {

@@ -14,6 +14,7 @@ use mcp::Message;
 use proxy::Body;
 use proxy::streamable::at_once;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::Hub;
 use super::ask::result;
@@ -32,6 +33,20 @@ pub struct MetaTools {
     pub optimizer: Option<Arc<Optimizer>>,
     /// Runs scripts over tools.
     pub scripts: Option<Arc<Scripts>>,
+}
+
+/// Where meanings of texts come from, now that these tools are others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    AsBefore,
+    Elsewhere,
+}
+
+/// What clients see of tools, beside what they saw before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListOfTools {
+    Same,
+    Another,
 }
 
 /// One of these tools.
@@ -58,12 +73,42 @@ impl MetaTools {
         }
     }
 
-    /// The tools of this view are shown from now on. Gives whether lists of tools are different for that.
-    pub(super) fn show(&self, view: &View) -> bool {
-        if let Some(optimizer) = &self.optimizer {
+    /// The tools of this view are shown from now on; `before` was told of those of the last one, and they may differ.
+    pub(super) fn show(&self, view: &View, before: Option<&Arc<Optimizer>>, differ: bool) -> ListOfTools {
+        if let Some(optimizer) = &self.optimizer
+            && (differ || !before.is_some_and(|before| Arc::ptr_eq(before, optimizer)))
+        {
             optimizer.show(view.lines(Listed::Tools));
         }
-        self.optimizer.is_none()
+        match (before.is_some(), self.optimizer.is_some()) {
+            (true, true) => ListOfTools::Same,
+            (false, false) if !differ => ListOfTools::Same,
+            (false, false) | (true, false) | (false, true) => ListOfTools::Another,
+        }
+    }
+
+    /// What is known and under way of these goes on in the ones before, with the numbers that hold now. Whether what
+    /// knows meanings is still the same, they cannot tell.
+    pub fn takes_over(&mut self, before: &Self, knows: Meaning) {
+        if let (Some(optimizer), Some(known)) = (&mut self.optimizer, &before.optimizer)
+            && knows == Meaning::AsBefore
+        {
+            known.set_policy(optimizer.policy());
+            *optimizer = Arc::clone(known);
+        }
+        if let (Some(scripts), Some(known)) = (&mut self.scripts, &before.scripts) {
+            known.set_settings(scripts.settings());
+            *scripts = Arc::clone(known);
+        }
+    }
+
+    /// Whether tools are found by the same one.
+    #[must_use]
+    pub fn finds_as(&self, other: &Self) -> bool {
+        match (&self.optimizer, &other.optimizer) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
     }
 
     /// The result of a list of tools, if it is not that of the view.
@@ -80,31 +125,39 @@ impl Hub {
     /// # Errors
     /// The result of a call that names none.
     pub(super) async fn through_call_tool(&self, message: &Message) -> Result<Option<Message>, Vec<u8>> {
-        let is_it = self.config.meta.optimizer.is_some()
+        let is_it = self.shape.load().meta.optimizer.is_some()
             && message.method() == mcp::Method::ToolsCall
             && message.target().is_some_and(|name| name == CALL_TOOL);
         if !is_it {
             return Ok(None);
         }
-        let refused = |misused: Misused| optimizer::error_of(&misused.to_string());
-        let call = optimizer::Call::read(message.arguments().unwrap_or(b"{}")).map_err(refused)?;
+        let called = self.called_by(message).await;
+        self.finding.call(called.as_ref().map(drop));
+        called.map(Some).map_err(|misused| optimizer::error_of(&misused.to_string()))
+    }
+
+    /// The call that a call of `call_tool` asks for.
+    async fn called_by(&self, message: &Message) -> Result<Message, Misused> {
+        let call = optimizer::Call::read(message.arguments().unwrap_or(b"{}"))?;
         if !self.is_callable(&call.name) {
             self.settled(KNOWS_WITHIN).await;
         }
         if !self.is_callable(&call.name) {
-            return Err(refused(Misused::NotFound(call.name)));
+            return Err(Misused::NotFound(call.name));
         }
         let name = serde_json::Value::from(call.name).to_string();
         let name_span = message.target_span().unwrap_or_default();
         let text =
             message.splice(&[(name_span, name.as_bytes()), (message.arguments_span(), &call.parameters)]);
-        Message::parse(text).map(Some).map_err(|problem| refused(Misused::Call(problem.to_string())))
+        Message::parse(text).map_err(|problem| Misused::Call(problem.to_string()))
     }
 
     /// Whether clients may call a tool of this name.
     fn is_callable(&self, name: &str) -> bool {
         let view = self.view.load();
-        self.config.meta.named(name).is_some() || view.tool(name).is_some() || view.composite(name).is_some()
+        self.shape.load().meta.named(name).is_some()
+            || view.tool(name).is_some()
+            || view.composite(name).is_some()
     }
 
     pub(super) async fn call_meta(self: &Arc<Self>, tool: MetaTool, call: OwnCall) -> Response<Body> {
@@ -116,12 +169,17 @@ impl Hub {
 
     async fn find_tool(&self, call: &OwnCall) -> Response<Body> {
         self.settled(LISTS_WITHIN).await;
-        let arguments = call.message.arguments().unwrap_or(b"{}");
-        let found = match &self.config.meta.optimizer {
+        let (arguments, begun) = (call.message.arguments().unwrap_or(b"{}"), Instant::now());
+        let optimizer = self.shape.load().meta.optimizer.clone();
+        let found = match &optimizer {
             Some(optimizer) => optimizer.find(arguments).await,
             None => Err(Misused::NotFound(FIND_TOOL.to_owned())),
         };
-        let text = found.unwrap_or_else(|misused| optimizer::error_of(&misused.to_string()));
+        self.finding.find(found.as_ref(), begun);
+        let text = match found {
+            Ok(found) => found.result,
+            Err(misused) => optimizer::error_of(&misused.to_string()),
+        };
         at_once(call.accepts, result(&call.on_behalf.id, &text))
     }
 
@@ -130,7 +188,7 @@ impl Hub {
         let voice = Voice::new(&on_behalf.session, Numbering::None);
         let (hub, speaks) = (Arc::clone(self), Arc::clone(&voice));
         let work = async move {
-            let Some(scripts) = hub.config.meta.scripts.clone() else { return Came::Unwanted };
+            let Some(scripts) = hub.shape.load().meta.scripts.clone() else { return Came::Unwanted };
             let cancel = on_behalf.cancel.clone();
             let tools = ScriptTools { hub, on_behalf, voice };
             let ran = scripts.run(message.arguments().unwrap_or(b"{}"), &tools);

@@ -102,7 +102,7 @@ impl Hub {
             return None;
         }
         let name = message.target()?;
-        if let Some(tool) = self.config.meta.named(&name) {
+        if let Some(tool) = self.shape.load().meta.named(&name) {
             return Some(OwnTool::Meta(tool));
         }
         let view = self.view.load();

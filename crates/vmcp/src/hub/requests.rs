@@ -139,8 +139,8 @@ impl Hub {
             cursor: Option<String>,
         }
         self.settled(LISTS_WITHIN).await;
-        let view = self.view.load();
-        if self.shape.load().partial == PartialFailure::Fail && !view.missing().is_empty() {
+        let (view, shape) = (self.view.load(), self.shape.load());
+        if shape.partial == PartialFailure::Fail && !view.missing().is_empty() {
             let text = format!("not all backends are there: {} is missing", view.missing().join(", "));
             let reply = ErrorReply::new(ErrorCode::Internal, text)
                 .with_data(json!({"origin": "skep", "class": "backend_missing", "executed": "no"}));
@@ -153,7 +153,7 @@ impl Hub {
                 return Err(("bad_request", ErrorReply::new(ErrorCode::InvalidParams, "invalid cursor")));
             }
         };
-        Ok(match self.config.meta.list().filter(|_| kind == Listed::Tools) {
+        Ok(match shape.meta.list().filter(|_| kind == Listed::Tools) {
             Some(list) => list,
             None => view.page(kind, cursor.as_deref()),
         })
@@ -211,8 +211,7 @@ impl Hub {
             let body = RequestBody::Message { message: Box::new(theirs.clone()), era: Era::Legacy };
             let head = Box::new(head_for(&call.request.head, &opened, &self.shape.load().passed_headers));
             let request = mcp::Request { head, body };
-            let answering =
-                member.backend.handle(Call { request, principal: session.principal, client, tls });
+            let answering = member.handle(Call { request, principal: session.principal, client, tls });
             let response = match &timed {
                 None => answering.await,
                 Some(timed) => match timeout_at(timed.deadline, answering).await {
@@ -340,7 +339,7 @@ impl Hub {
             return if waits { Ok(empty(StatusCode::ACCEPTED)) } else { Err(unasked()) };
         }
         let text = message.splice(&[(message.id_span(), &id)]);
-        match self.speaker(session, &member, &opened).tell(text, self.config.probe_within).await {
+        match self.speaker(session, &member, &opened).tell(text, self.watching().probe_within).await {
             Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
             Err(NoAnswer::Status(status)) if status.is_client_error() => Err(unasked()),
             Err(problem) => {

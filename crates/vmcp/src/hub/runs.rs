@@ -13,9 +13,10 @@ mod view;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use mcp::{ErrorCode, ErrorReply, Message};
@@ -31,10 +32,12 @@ use uuid::Uuid;
 
 use super::Hub;
 use super::ask::result;
+use super::counts::{Named, RunCounts};
 use super::own::{Came, OnBehalf, OwnCall};
 use super::session::Held;
 use super::voice::{Numbering, Voice};
 use crate::aggregate::{Hints, Route};
+use crate::workflow::Workflows;
 use crate::workflow::exec::Reply;
 use crate::workflow::log::{MemoryLog, RunLog};
 use crate::workflow::parameters;
@@ -63,33 +66,8 @@ pub(super) struct Runs {
     coming: Mutex<HashSet<Uuid>>,
     /// Those that others are to go on with, since when.
     left: Mutex<HashMap<Uuid, Instant>>,
-    counts: Counts,
-}
-
-/// How many runs came to what, here.
-#[derive(Debug, Default)]
-pub struct Counts {
-    began: AtomicU64,
-    taken_over: AtomicU64,
-    completed: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-}
-
-impl Counts {
-    /// By what happened.
-    #[must_use]
-    pub fn all(&self) -> Vec<(&'static str, u64)> {
-        [
-            ("began", &self.began),
-            ("taken_over", &self.taken_over),
-            ("completed", &self.completed),
-            ("failed", &self.failed),
-            ("cancelled", &self.cancelled),
-        ]
-        .map(|(what, count)| (what, count.load(Ordering::Relaxed)))
-        .into()
-    }
+    /// Of each workflow, by name.
+    counts: ArcSwap<HashMap<Arc<str>, Arc<RunCounts>>>,
 }
 
 /// Where the log of a run is.
@@ -144,8 +122,29 @@ impl Runs {
             count: watch::channel(0).0,
             coming: Mutex::default(),
             left: Mutex::default(),
-            counts: Counts::default(),
+            counts: ArcSwap::default(),
         }
+    }
+
+    /// From now on runs of these are counted; what was counted of them before stays.
+    pub(super) fn count_those_of(&self, workflows: &Workflows) {
+        let known = self.counts.load();
+        let names = workflows.composites().iter().map(|composite| &*composite.name);
+        let counts = names.map(|name| (name.into(), known.get(name).cloned().unwrap_or_default()));
+        self.counts.store(Arc::new(counts.collect()));
+    }
+
+    /// The cells of a workflow. Those of one that is gone nobody reads.
+    fn counts_of(&self, workflow: &str) -> Arc<RunCounts> {
+        self.counts.load().get(workflow).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn all_counts(&self) -> Named<RunCounts> {
+        let counts = self.counts.load();
+        let mut all: Vec<_> =
+            counts.iter().map(|(name, counts)| (Arc::clone(name), Arc::clone(counts))).collect();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        all
     }
 
     fn log(&self, place: Place) -> &dyn RunLog {
@@ -223,7 +222,6 @@ impl Hub {
         let (coming, place) = self.runs.place(&on_behalf.session, &on_behalf.id).await;
         let run = self.run_here(coming.id, place, on_behalf, 0);
         drop(coming);
-        self.runs.counts.began.fetch_add(1, Ordering::Relaxed);
         let (hub, voice) = (Arc::clone(self), Arc::clone(&run.voice));
         let how = How::Begins { params, progress: message.progress_token().map(Into::into) };
         self.perform(accepts, voice, async move { hub.go(run, &plan, how).await }).await
@@ -249,7 +247,6 @@ impl Hub {
             self.on_behalf(&script.session, message.id().unwrap_or_default(), script.carried.clone());
         let _cancels = on_behalf.cancel.clone().drop_guard();
         let run = self.run_here(id, Place::Local, on_behalf, 0);
-        self.runs.counts.began.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         let hub = Arc::clone(self);
         self.tasks.spawn("a composite tool of a script", async move {
@@ -364,12 +361,6 @@ impl Hub {
 
     fn has_workflows(&self) -> bool {
         !self.shape.load().workflows.composites().is_empty()
-    }
-
-    /// How many runs came to what.
-    #[must_use]
-    pub fn run_counts(&self) -> &Counts {
-        &self.runs.counts
     }
 }
 

@@ -319,7 +319,7 @@ impl Hub {
         let Reply { session: token, message } = match speaker.ask(initialize, within).await {
             Ok(reply) => reply,
             Err(problem) if doubts_legacy(&problem) => {
-                let found = self.look(member, self.config.probe_within).await;
+                let found = self.look(member, self.watching().probe_within).await;
                 if !matches!(found, Found::Modern(_)) {
                     return Err(problem);
                 }

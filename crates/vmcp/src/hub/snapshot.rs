@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Hub;
 use super::health::{Seen, Status};
 use super::member::Member;
+use super::meta::ListOfTools;
 use crate::aggregate::{Kind as Listed, Listing, Problem, View};
 
 /// Problems that are logged at a time.
@@ -77,17 +78,18 @@ impl Hub {
 
     /// Makes the next view, and tells clients what is different.
     pub(super) fn refresh(&self) {
-        let _changing = self.changing.lock();
+        let mut finding = self.changing.lock();
         let offers: Vec<_> = self.members.load().values().map(|member| member.offer()).collect();
         let shape = self.shape.load();
         let mut view = View::new(&offers, &shape.aggregation, shape.workflows.composites());
-        self.config.meta.add_to(&mut view);
+        shape.meta.add_to(&mut view);
         let before = self.view.load_full();
         let differs = |kind| u64::from(!view.shows_same(kind, &before));
-        let mut tools = differs(Listed::Tools);
-        if tools > 0 && !self.config.meta.show(&view) {
-            tools = 0;
-        }
+        let tools = match shape.meta.show(&view, finding.as_ref(), differs(Listed::Tools) > 0) {
+            ListOfTools::Same => 0,
+            ListOfTools::Another => 1,
+        };
+        finding.clone_from(&shape.meta.optimizer);
         let prompts = differs(Listed::Prompts);
         let resources = differs(Listed::Resources).max(differs(Listed::Templates));
         self.view.store(Arc::new(view));

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Shape;
 use super::health::{HealthPolicy, Status};
-use super::{Backend, Hub, HubConfig, Mailboxes, Mailing, Member, PartialFailure};
+use super::{Backend, Hub, HubConfig, Mailboxes, Mailing, Member, PartialFailure, Watching};
 use crate::config::{Aggregation, Conflicts, WorkloadTools};
 use crate::workflow::Workflows;
 use crate::workflow::log::MemoryLog;
@@ -61,18 +61,14 @@ fn config() -> HubConfig {
         name: "hub".into(),
         path: "/mcp".into(),
         shape: Shape::default(),
-        meta: super::MetaTools::default(),
         resend: Arc::default(),
         runs: Arc::new(MemoryLog::new(100)),
         mail: Arc::new(Alone),
         keys: Arc::new(KeyRing::parse(&KeyRing::generate_line()).unwrap()),
         limits: Limits::default(),
         store: Arc::new(MemoryStore::default()),
-        health: HealthPolicy::default(),
         begin_within: Duration::from_secs(30),
         list_within: Duration::from_secs(30),
-        probe_every: Duration::from_secs(30),
-        probe_within: Duration::from_secs(10),
     }
 }
 
@@ -284,6 +280,51 @@ async fn names_are_as_the_configuration_says() {
     }
     client.ask("prompts/get", json!({"name": "b_p"})).await;
     assert_eq!(b.asked("prompts/get")[0].1["params"]["name"], "p");
+}
+
+/// How often a backend was asked this, by what came of it.
+fn counted(hub: &Hub, backend: &str, method: &str) -> Vec<(&'static str, u64)> {
+    let all = hub.backend_counts();
+    let (_, counts) = all.iter().find(|(name, _)| &**name == backend).expect("it is there");
+    counts.requests().filter(|(of, ..)| *of == method).map(|(_, outcome, count)| (outcome, count)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_backends_are_watched_may_become_another() {
+    let a = Scripted::new("a", &["echo"]);
+    let hub = ready(&[&a]).await;
+    let probes = || counted(&hub, "a", "ping").first().map_or(0, |(_, count)| *count);
+    sleep(Duration::from_secs(30)).await;
+    let before = probes();
+    let every_second = Watching { probe_every: Duration::from_secs(1), ..Watching::default() };
+    hub.reshape(Shape { watching: every_second, ..Shape::default() });
+    sleep(Duration::from_secs(10)).await;
+    assert!(before <= 2 && probes() >= before + 9, "{before}, then {}", probes());
+    a.set(Mood::Dead);
+    let health = HealthPolicy { unhealthy_after: 1, ..HealthPolicy::default() };
+    hub.reshape(Shape { watching: Watching { health, ..every_second }, ..Shape::default() });
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(hub.backends()[0].status, Status::Unhealthy, "after one failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_backends_are_asked_is_counted_by_what_comes_of_it() {
+    let (here, there) = (Scripted::new("a", &["echo"]), Scripted::new("a", &["echo"]));
+    let hub = ready(&[&here]).await;
+    let client = Client::begin(&hub).await;
+    client.says("a_echo").await;
+    client.says("a_echo").await;
+    assert_eq!(counted(&hub, "a", "tools/call"), [("answered", 2)]);
+    assert_eq!(counted(&hub, "a", "tools/list"), [("answered", 1)], "what the hub asks is, too");
+    here.set(Mood::Hangs);
+    let _ = timeout(Duration::from_secs(1), client.tool("a_echo")).await;
+    assert_eq!(counted(&hub, "a", "tools/call"), [("answered", 2), ("given_up", 1)]);
+    here.set(Mood::Dead);
+    client.tool("a_echo").await;
+    assert_eq!(counted(&hub, "a", "tools/call"), [("answered", 2), ("failed", 1), ("given_up", 1)]);
+    set(&hub, &[&there]);
+    client.says("a_echo").await;
+    assert_eq!(counted(&hub, "a", "tools/call")[0], ("answered", 3), "wherever it is");
 }
 
 #[tokio::test(start_paused = true)]

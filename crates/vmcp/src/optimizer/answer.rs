@@ -152,23 +152,35 @@ impl TokenMetrics {
     }
 }
 
-/// The answer of `find_tool`: the tools as they are, and what that saves.
-#[must_use]
-pub fn found(tools: &[&Tool], bytes_of_all: usize) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Found<'a> {
-        tools: Vec<&'a RawValue>,
-        token_metrics: TokenMetrics,
+/// The answer of `find_tool`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The result: the tools as they are, and what that saves.
+    pub result: Vec<u8>,
+    /// How many these are.
+    pub tools: usize,
+    /// What that saves.
+    pub tokens: TokenMetrics,
+}
+
+impl Found {
+    /// Of these tools, where all of them have so many bytes.
+    pub(super) fn of(tools: &[&Tool], bytes_of_all: usize) -> Self {
+        #[derive(Serialize)]
+        struct Object<'a> {
+            tools: Vec<&'a RawValue>,
+            token_metrics: TokenMetrics,
+        }
+        let tokens = TokenMetrics::of(bytes_of_all, tools.iter().map(|tool| tool.json.len()).sum());
+        let read = tools.iter().filter_map(|tool| serde_json::from_slice(&tool.json).ok()).collect();
+        let object = serde_json::to_vec(&Object { tools: read, token_metrics: tokens })
+            .expect("what was read as JSON is JSON");
+        Self { result: result_of(&object), tools: tools.len(), tokens }
     }
-    let returned = tools.iter().map(|tool| tool.json.len()).sum();
-    let tools = tools.iter().filter_map(|tool| serde_json::from_slice(&tool.json).ok()).collect();
-    serde_json::to_vec(&Found { tools, token_metrics: TokenMetrics::of(bytes_of_all, returned) })
-        .expect("what was read as JSON is JSON")
 }
 
 /// A result that says an object in both ways.
-#[must_use]
-pub fn result_of(object: &[u8]) -> Vec<u8> {
+fn result_of(object: &[u8]) -> Vec<u8> {
     let text = serde_json::to_vec(&String::from_utf8_lossy(object)).expect("texts are JSON");
     [br#"{"content":[{"type":"text","text":"#, &*text, br#"}],"structuredContent":"#, object, b"}"].concat()
 }
@@ -235,7 +247,7 @@ mod tests {
             let metrics = TokenMetrics::of(all, returned);
             assert!((metrics.savings_percent - percent).abs() < 1e-9, "{all} {returned}: {metrics:?}");
         }
-        let answer = String::from_utf8(result_of(&found(&[], 8))).unwrap();
+        let answer = String::from_utf8(Found::of(&[], 8).result).unwrap();
         let object = r#"{"tools":[],"token_metrics":{"baseline_tokens":2,"returned_tokens":0,"savings_percent":100.0}}"#;
         assert!(answer.ends_with(&format!(r#""structuredContent":{object}}}"#)), "{answer}");
         assert!(answer.starts_with(r#"{"content":[{"type":"text","text":"{\"tools\":"#), "{answer}");

@@ -1,4 +1,4 @@
-//! The index of one view: what tools are shown, which words they are described with, and where meanings stand.
+//! The index of the tools of one view: what tools are shown, which words they are described with, and where meanings stand.
 //!
 //! It never changes. When other tools are shown there is a next one; when meanings arrive, one that shares everything but
 //! those.

@@ -110,7 +110,7 @@ impl Meanings {
         let meanings: Vec<_> = tools.iter().map(|tool| known.get(&tool.text).cloned()).collect();
         drop(known);
         if meanings.iter().any(Option::is_none) {
-            self.wanted.notify_one();
+            self.want();
         }
         meanings.into_iter().map(Option::flatten).collect()
     }
@@ -133,7 +133,7 @@ impl Meanings {
             _ => {
                 self.is_answering.store(false, Ordering::Release);
                 *self.unanswered.lock() = Some(question);
-                self.wanted.notify_one();
+                self.want();
                 None
             }
         }
@@ -147,7 +147,12 @@ impl Meanings {
         known.insert(question, meaning);
     }
 
-    /// Something is wanted that is not known.
+    /// Something may be wanted that is not known.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until that is so.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }

@@ -114,7 +114,8 @@ impl Embed for Service {
 async fn found_within(optimizer: &Optimizer, question: &str) -> (Duration, usize) {
     let begun = tokio::time::Instant::now();
     let arguments = json!({ "tool_description": question }).to_string();
-    let result: Value = serde_json::from_slice(&optimizer.find(arguments.as_bytes()).await.unwrap()).unwrap();
+    let result: Value =
+        serde_json::from_slice(&optimizer.find(arguments.as_bytes()).await.unwrap().result).unwrap();
     let count = result["structuredContent"]["tools"].as_array().unwrap().len();
     (begun.elapsed(), count)
 }

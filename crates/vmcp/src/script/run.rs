@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -94,7 +95,7 @@ pub struct Settings {
 /// What runs scripts.
 #[derive(Debug)]
 pub struct Scripts {
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     evaluators: Arc<dyn Evaluators>,
     turns: Semaphore,
 }
@@ -103,7 +104,18 @@ impl Scripts {
     /// With evaluators from there.
     #[must_use]
     pub fn new(settings: Settings, evaluators: Arc<dyn Evaluators>) -> Self {
-        Self { settings, evaluators, turns: Semaphore::new(AT_ONCE) }
+        Self { settings: ArcSwap::from_pointee(settings), evaluators, turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// How scripts are run.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        **self.settings.load()
+    }
+
+    /// From now on scripts are run like this. Those that run go on as they began.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Runs a script as a call of `execute_tool_script`, and gives the result of that.
@@ -114,7 +126,8 @@ impl Scripts {
         };
         let mut logs = String::new();
         let deadline = Instant::now() + WITHIN;
-        let outcome = timeout_at(deadline, self.evaluate(request, tools, &mut logs)).await;
+        let script = Script { settings: self.settings(), tools };
+        let outcome = timeout_at(deadline, self.evaluate(request, script, &mut logs)).await;
         let late = || Err(format!("the script has not ended within {} s", WITHIN.as_secs()));
         match outcome.unwrap_or_else(|_| late()) {
             Ok(value) => returned(&value, &logs),
@@ -125,7 +138,7 @@ impl Scripts {
     async fn evaluate(
         &self,
         request: Request,
-        tools: &dyn Tools,
+        running: Script<'_>,
         logs: &mut String,
     ) -> Result<Box<RawValue>, String> {
         let _turn = self.turns.acquire().await;
@@ -134,24 +147,32 @@ impl Scripts {
             .start()
             .await
             .map_err(|error| format!("there is nothing that would evaluate it: {error}"))?;
-        let job =
-            Job { script: request.script, data: request.data, tools: tools.names(), limits: self.limits() };
+        let Request { script, data } = request;
+        let job = Job { script, data, tools: running.tools.names(), limits: running.limits() };
         // Whoever ends early says so, or its end does.
         let _ = write(&mut input, &job).await;
-        self.attend(&mut input, output, tools, logs).await
+        running.attend(&mut input, output, logs).await
     }
+}
 
-    fn limits(&self) -> Limits {
+/// A script that runs.
+#[derive(Clone, Copy)]
+struct Script<'a> {
+    settings: Settings,
+    tools: &'a dyn Tools,
+}
+
+impl Script<'_> {
+    fn limits(self) -> Limits {
         let Settings { steps, parallel, .. } = self.settings;
         Limits { steps, calls: MAX_CALLS, parallel, output: MAX_OUTPUT, heap: MAX_HEAP }
     }
 
     /// Does what the evaluator asks for, until it has ended.
     async fn attend(
-        &self,
+        self,
         input: &mut (dyn AsyncWrite + Send + Unpin),
         output: Box<dyn AsyncRead + Send + Unpin>,
-        tools: &dyn Tools,
         logs: &mut String,
     ) -> Result<Box<RawValue>, String> {
         let mut lines = Lines::new(output);
@@ -159,7 +180,7 @@ impl Scripts {
         loop {
             tokio::select! {
                 line = lines.next() => match line? {
-                    Said::Call { id, tool, arguments } => calls.push(self.call(tools, id, tool, arguments)),
+                    Said::Call { id, tool, arguments } => calls.push(self.call(id, tool, arguments)),
                     Said::Print(text) => keep(logs, &text),
                     Said::Done(value) => return Ok(value),
                     Said::Failed(message) => return Err(message),
@@ -172,9 +193,9 @@ impl Scripts {
         }
     }
 
-    async fn call(&self, tools: &dyn Tools, id: u64, tool: String, arguments: Box<RawValue>) -> Answer {
+    async fn call(self, id: u64, tool: String, arguments: Box<RawValue>) -> Answer {
         let within = self.settings.call_within;
-        let outcome = match timeout(within, tools.call(&tool, &arguments)).await {
+        let outcome = match timeout(within, self.tools.call(&tool, &arguments)).await {
             Err(_) => Err(format!("{tool}: no answer within {within:?}")),
             Ok(Err(problem)) => Err(format!("{tool}: {problem}")),
             Ok(Ok(result)) if result.len() > MAX_ANSWER => {

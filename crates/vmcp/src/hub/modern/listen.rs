@@ -267,7 +267,7 @@ impl Updates {
         let client = Introduction::of(&self.asked.message);
         let theirs = Message::parse(request_of(b"1", Method::SubscriptionsListen, &wanted, &client))
             .map_err(|problem| NoAnswer::Unreadable(problem.to_string()))?;
-        let response = member.backend.handle(self.asked.call(theirs, Era::Modern)).await;
+        let response = member.handle(self.asked.call(theirs, Era::Modern)).await;
         if !response.status().is_success() {
             return Err(NoAnswer::Status(response.status()));
         }

@@ -195,14 +195,14 @@ impl Rounds {
         let theirs = theirs.ok_or_else(|| self.lost("it cannot be asked that", "no"))?;
         let mut call = self.asked.call(theirs, Era::Modern);
         self.hub.repeat_arguments(&self.asked.message, &mut call.request.head.headers);
-        let response = self.member.backend.handle(call).await;
+        let response = self.member.handle(call).await;
         let (status, class) =
             (response.status(), response.extensions().get::<FailureClass>().map(|class| class.0));
         let down = is_down(class, status);
         self.hub.saw(&self.member, if down { Seen::Failure } else { Seen::Call });
         let answer = self.read(Reading::new(response), id.as_bytes()).await;
         if !status.is_success() && !down && doubts_modern(status, answer.as_ref().ok()) {
-            let look = self.hub.look(&self.member, self.hub.config.probe_within).await;
+            let look = self.hub.look(&self.member, self.hub.watching().probe_within).await;
             if matches!(look, Found::Legacy) {
                 return Ok(None);
             }

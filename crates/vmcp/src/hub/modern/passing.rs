@@ -151,7 +151,7 @@ impl Hub {
                 Outcome::Answered(response) => return response,
                 Outcome::OtherEra(response) if refusal.is_some() => return response,
                 Outcome::OtherEra(response) => {
-                    self.look(member, self.config.probe_within).await;
+                    self.look(member, self.watching().probe_within).await;
                     if member.eras.serves(Era::Modern) == Some(is_modern) {
                         return response;
                     }
@@ -163,7 +163,7 @@ impl Hub {
 
     async fn ask_modern(&self, member: &Arc<Member>, asked: &Asked, theirs: Message) -> Outcome {
         let deadline = member.backend.call_within().map(|within| Instant::now() + within);
-        let answering = member.backend.handle(asked.call(theirs, Era::Modern));
+        let answering = member.handle(asked.call(theirs, Era::Modern));
         let Some(mut response) = in_time(deadline, answering).await else {
             self.saw(member, Seen::Failure);
             return Outcome::Answered(too_late(member, &asked.message));

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::Hub;
 use super::super::ask::result;
+use super::super::counts::RunCounts;
 use super::super::own::Came;
 use super::host::HubHost;
 use super::{HOLD, Place, Run, answer, host};
@@ -49,6 +50,8 @@ impl Hub {
             How::Begins { .. } => Duration::ZERO,
             How::GoesOn { elapsed, .. } => elapsed,
         };
+        let (counts, begun) = (self.runs.counts_of(&plan.name), Instant::now());
+        counts.begins(&how);
         let engine = Engine {
             plan,
             host: &host,
@@ -71,6 +74,7 @@ impl Hub {
             ended = Box::pin(going) => ended,
             () = self.keep_hold(&run) => Err(WorkflowError::Log(LogError::Moved)),
         };
+        counts.ended(&ended, elapsed + begun.elapsed());
         self.leave(&run, &ended).await;
         match came(&run, &ended) {
             Came::Elsewhere if self.is_lost(&run).await => {
@@ -112,16 +116,9 @@ impl Hub {
     async fn leave(&self, run: &Run, ended: &Result<Data, WorkflowError>) {
         self.runs.here.lock().remove(&run.id);
         self.runs.count.send_modify(|count| *count -= 1);
-        let counts = &self.runs.counts;
-        match ended {
-            Ok(_) => counts.completed.fetch_add(1, Ordering::Relaxed),
-            Err(WorkflowError::Cancelled) => counts.cancelled.fetch_add(1, Ordering::Relaxed),
-            Err(WorkflowError::Paused | WorkflowError::Log(LogError::Moved)) => {
-                self.runs.left.lock().insert(run.id, Instant::now());
-                0
-            }
-            Err(_) => counts.failed.fetch_add(1, Ordering::Relaxed),
-        };
+        if goes_on_elsewhere(ended) {
+            self.runs.left.lock().insert(run.id, Instant::now());
+        }
         if run.place == Place::Kept {
             // If it is away, the lease runs out.
             let _ = self.runs.kept.release(run.id).await;
@@ -129,9 +126,35 @@ impl Hub {
     }
 }
 
+/// Whether a run has not ended, but only here.
+fn goes_on_elsewhere(ended: &Result<Data, WorkflowError>) -> bool {
+    matches!(ended, Err(WorkflowError::Paused | WorkflowError::Log(LogError::Moved)))
+}
+
+impl RunCounts {
+    fn begins(&self, how: &How) {
+        let cell = match how {
+            How::Begins { .. } => &self.began,
+            How::GoesOn { .. } => &self.taken_over,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn ended(&self, ended: &Result<Data, WorkflowError>, took: Duration) {
+        let cell = match ended {
+            Ok(_) => &self.completed,
+            Err(WorkflowError::Cancelled) => &self.cancelled,
+            Err(_) if goes_on_elsewhere(ended) => return,
+            Err(_) => &self.failed,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+        self.took.observe(took);
+    }
+}
+
 /// What the client hears.
 fn came(run: &Run, ended: &Result<Data, WorkflowError>) -> Came {
-    if let Err(WorkflowError::Paused | WorkflowError::Log(LogError::Moved)) = ended {
+    if goes_on_elsewhere(ended) {
         return Came::Elsewhere;
     }
     answer::of(ended).map_or(Came::Unwanted, |text| Came::Answer(result(&run.on_behalf.id, &text)))

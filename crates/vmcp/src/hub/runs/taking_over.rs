@@ -2,7 +2,6 @@
 //! of its client, which is taken up from the store as a request of that client would.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -108,7 +107,6 @@ impl Hub {
         let Fit { plan, session, caller, elapsed, ledger } = fit;
         let on_behalf = self.on_behalf(&session, caller.request.as_bytes(), HeaderMap::new());
         let run: Arc<Run> = self.run_here(id, Place::Kept, on_behalf, ledger.taken_over() + 1);
-        self.runs.counts.taken_over.fetch_add(1, Ordering::Relaxed);
         tracing::info!(run.id = %id, workflow.name = &*plan.name, session.id = %session.id, "goes on with a run");
         let is_over =
             |task: &&Task| task.iteration.is_none() && matches!(ledger.state(task), TaskState::Over(_));

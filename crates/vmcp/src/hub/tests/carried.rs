@@ -15,10 +15,10 @@ async fn hub_over(old: &Arc<Scripted>, new: &Arc<Scripted>) -> Arc<Hub> {
     let shape = Shape {
         workflows: workflows(&[("both", "  - {id: one, tool: old.echo}\n  - {id: two, tool: new.echo}")]),
         passed_headers: vec![HeaderName::from_static("x-tenant")],
+        meta: MetaTools { optimizer: None, scripts: scripts() },
         ..Shape::default()
     };
-    let meta = MetaTools { optimizer: None, scripts: scripts() };
-    let hub = hub_of(HubConfig { shape, meta, ..config() }, &[old, new]);
+    let hub = hub_of(HubConfig { shape, ..config() }, &[old, new]);
     sleep(Duration::from_secs(15)).await;
     hub
 }

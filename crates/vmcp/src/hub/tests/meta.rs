@@ -3,7 +3,7 @@
 use super::super::Shape;
 use super::*;
 use crate::config::Override;
-use crate::hub::MetaTools;
+use crate::hub::{Meaning, MetaTools};
 use crate::optimizer::{Optimizer, Policy};
 use crate::script::{Evaluators, Scripts, Settings};
 
@@ -35,7 +35,7 @@ fn filtered() -> Aggregation {
 
 pub(super) async fn hub_with(meta: MetaTools, backends: &[&Arc<Scripted>]) -> Arc<Hub> {
     let hub = hub_of(
-        HubConfig { meta, shape: Shape { aggregation: filtered(), ..Shape::default() }, ..config() },
+        HubConfig { shape: Shape { meta, aggregation: filtered(), ..Shape::default() }, ..config() },
         backends,
     );
     sleep(Duration::from_secs(15)).await;
@@ -110,6 +110,124 @@ async fn what_is_found_is_what_is_there_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_is_made_when_somebody_looks_and_once_of_what_is_shown() {
+    let (a, b) = two();
+    let optimizer = optimizer().unwrap();
+    let hub = hub_with(MetaTools { optimizer: Some(Arc::clone(&optimizer)), scripts: None }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    client.tools().await;
+    assert_eq!(optimizer.indexes(), 0, "nobody has looked for anything");
+    let (one, other) = tokio::join!(found(&client, "forecast"), found(&client, "notes"));
+    assert_eq!((&*one[0], &*other[0]), ("a_shows_forecast", "b_shows_notes"));
+    assert_eq!(optimizer.indexes(), 1, "both have waited for the same");
+    set(&hub, &[&a]);
+    assert_eq!(optimizer.indexes(), 1, "another view, and nobody has looked");
+    assert!(found(&client, "notes").await.is_empty());
+    assert_eq!(optimizer.indexes(), 2);
+}
+
+/// What a client hears of within a minute.
+async fn heard(stream: &mut Body) -> Vec<String> {
+    let mut heard = Vec::new();
+    while let Ok((_, said)) = timeout(Duration::from_secs(60), event(stream)).await {
+        heard.push(said["method"].as_str().unwrap().to_owned());
+    }
+    heard
+}
+
+const TOOLS_CHANGED: [&str; 1] = ["notifications/tools/list_changed"];
+
+#[tokio::test(start_paused = true)]
+async fn what_the_two_tools_are_called_for_is_counted() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools { optimizer: optimizer(), scripts: None }, &[&a, &b]).await;
+    let client = Client::begin(&hub).await;
+    assert_eq!(found(&client, "notes").await.len(), 1);
+    assert!(found(&client, "xyzzy").await.is_empty());
+    for (tool, arguments) in [
+        ("find_tool", json!({})),
+        ("call_tool", json!({"tool_name": "b_shows_notes", "parameters": {}})),
+        ("call_tool", json!({"tool_name": "a_secret_forecast", "parameters": {}})),
+        ("call_tool", json!({"parameters": {}})),
+    ] {
+        called(&client, tool, arguments).await;
+    }
+    let (counts, indexes) = hub.find_counts().unwrap();
+    assert_eq!(counts.finds(), [("found", 1), ("nothing", 1), ("misused", 1)]);
+    assert_eq!(counts.calls(), [("called", 1), ("not_found", 1), ("misused", 1)]);
+    let [(_, all), (_, given)] = counts.tokens();
+    assert!((counts.tools(), indexes) == (1, 1) && all > given && given > 0, "{all} {given}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optimizer_comes_and_goes_while_clients_listen() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools::default(), &[&a, &b]).await;
+    let become_so = |meta: &MetaTools| {
+        hub.reshape(Shape { meta: meta.clone(), aggregation: filtered(), ..Shape::default() });
+    };
+    let client = Client::begin(&hub).await;
+    let all = client.tools().await;
+    let mut stream = client.listen(None).await;
+    heard(&mut stream).await;
+    let first = MetaTools { optimizer: optimizer(), scripts: None };
+    become_so(&first);
+    assert_eq!(heard(&mut stream).await, TOOLS_CHANGED);
+    assert_eq!(client.tools().await, ["find_tool", "call_tool"]);
+    assert_eq!(found(&client, "shows the forecast, or notes").await, ["a_shows_forecast", "b_shows_notes"]);
+
+    let one = Policy { most: 1, semantic_ratio: 0.5, distance: 1.0 };
+    let mut second = MetaTools { optimizer: Some(Arc::new(Optimizer::new(one, None))), scripts: None };
+    second.takes_over(&first, Meaning::AsBefore);
+    assert!(second.finds_as(&first));
+    become_so(&second);
+    assert!(heard(&mut stream).await.is_empty(), "the list is the same");
+    assert_eq!(found(&client, "shows the forecast, or notes").await, ["a_shows_forecast"]);
+    assert_eq!(first.optimizer.as_ref().unwrap().indexes(), 1, "what is known goes on");
+
+    let mut third = MetaTools { optimizer: optimizer(), scripts: None };
+    third.takes_over(&second, Meaning::Elsewhere);
+    assert!(!third.finds_as(&second));
+    become_so(&third);
+    assert!(heard(&mut stream).await.is_empty());
+    assert_eq!(found(&client, "notes").await, ["b_shows_notes"], "another one knows the tools at once");
+
+    become_so(&MetaTools::default());
+    assert_eq!(heard(&mut stream).await, TOOLS_CHANGED);
+    assert_eq!(client.tools().await, all);
+    assert_eq!(client.tool("find_tool").await["error"]["code"], -32602);
+}
+
+#[tokio::test(start_paused = true)]
+async fn code_mode_comes_and_goes_while_clients_listen() {
+    let (a, b) = two();
+    let hub = hub_with(MetaTools::default(), &[&a, &b]).await;
+    let become_so = |meta: &MetaTools| {
+        hub.reshape(Shape { meta: meta.clone(), aggregation: filtered(), ..Shape::default() });
+    };
+    let client = Client::begin(&hub).await;
+    let mut stream = client.listen(None).await;
+    heard(&mut stream).await;
+    let first = MetaTools { optimizer: None, scripts: scripts() };
+    become_so(&first);
+    assert_eq!(heard(&mut stream).await, TOOLS_CHANGED);
+    let script = json!({"script": "tools"});
+    assert!(ran(&client, "execute_tool_script", script).await["isError"].is_null());
+
+    let evaluators: Arc<dyn Evaluators> = Arc::new(crate::script::fake::Fake::default());
+    let fewer = Settings { steps: 7, parallel: 1, call_within: Duration::from_secs(1) };
+    let mut second = MetaTools { optimizer: None, scripts: Some(Arc::new(Scripts::new(fewer, evaluators))) };
+    second.takes_over(&first, Meaning::AsBefore);
+    become_so(&second);
+    assert!(heard(&mut stream).await.is_empty());
+    assert_eq!(first.scripts.unwrap().settings(), fewer, "those whose turn it is not yet wait on");
+
+    become_so(&MetaTools::default());
+    assert_eq!(heard(&mut stream).await, TOOLS_CHANGED);
+    assert_eq!(client.tool("execute_tool_script").await["error"]["code"], -32602);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_script_calls_what_its_client_may_call() {
     let (a, b) = two();
     let hub = hub_with(MetaTools { optimizer: None, scripts: scripts() }, &[&a, &b]).await;
@@ -173,7 +291,7 @@ async fn a_tool_that_is_called_like_one_of_the_hubs_own_gives_way() {
     let conflicts = Conflicts::Priority { order: vec!["b".to_owned()] };
     let aggregation = Aggregation { tools: vec![tools], conflicts, ..Aggregation::default() };
     let meta = MetaTools { optimizer: None, scripts: scripts() };
-    let hub = hub_of(HubConfig { meta, shape: Shape { aggregation, ..Shape::default() }, ..config() }, &[&b]);
+    let hub = hub_of(HubConfig { shape: Shape { meta, aggregation, ..Shape::default() }, ..config() }, &[&b]);
     sleep(Duration::from_secs(15)).await;
     let client = Client::begin(&hub).await;
     assert_eq!(client.tools().await, ["execute_tool_script"]);

@@ -298,6 +298,9 @@ async fn a_replica_that_stops_in_order_leaves_nothing_unknown() {
     assert_eq!(result["structuredContent"]["v"], "a:echo:a-3");
     assert_eq!((calls(&a, "echo"), calls(&a, "once"), calls(&a, "shows")), (1, 1, 1));
     assert!(a.asked("notifications/cancelled").is_empty());
+    let counted = replicas.hubs.each_ref().map(|hub| hub.run_counts()[0].1.all().map(|(_, count)| count));
+    // Begun, taken over, completed, failed, cancelled.
+    assert_eq!(counted, [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0]], "each here, and once");
 }
 
 #[tokio::test(start_paused = true)]

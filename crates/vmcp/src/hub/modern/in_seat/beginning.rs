@@ -66,7 +66,7 @@ impl Beginning {
             if let Some(ear) = &self.ear {
                 ear.listen(hub, session, member, &opened).await;
             }
-            let response = member.backend.handle(self.call(&opened)).await;
+            let response = member.handle(self.call(&opened)).await;
             if !is_again && opened.token.is_some() && is_unknown_session(&response) {
                 is_again = true;
                 held.lost(&member.name, &opened);
