@@ -33,6 +33,10 @@ fn main() {
     let given = |name: &str| var_os(name).expect("cargo says it");
     let mut rustc = Command::new(given("RUSTC"));
     rustc.args(OPTIONS).arg("--target").arg(given("TARGET"));
+    if var_os("CARGO_CFG_TARGET_ENV").is_some_and(|libc| libc == "musl") {
+        // Or rustc adds the beginning of a program with musl to a program that begins by itself.
+        rustc.arg("-Clink-self-contained=no");
+    }
     if let Some(linker) = var_os("RUSTC_LINKER") {
         rustc.arg(format!("-Clinker={}", linker.display()));
     }

@@ -126,6 +126,33 @@ impl SealedRuns {
         }
     }
 
+    /// Holds what has this id, and takes its letters out. What does not open was left by or for somebody else.
+    async fn take_letters(
+        &self,
+        context: &'static [u8],
+        id: Uuid,
+        hold: Duration,
+    ) -> Result<Option<Vec<Bytes>>, store::Unavailable> {
+        let letters = self.logs.hold(id, self.holder, hold).await?;
+        let read = |sealed: Bytes| {
+            let mut sealed = sealed.to_vec();
+            let plain = self.keys.open(context, &mut sealed)?;
+            plain.strip_prefix(id.as_bytes()).map(Bytes::copy_from_slice)
+        };
+        Ok(letters.map(|letters| letters.into_iter().filter_map(read).collect()))
+    }
+
+    /// Leaves a letter that is good for this id only.
+    async fn leave_letter(
+        &self,
+        context: &'static [u8],
+        id: Uuid,
+        letter: &[u8],
+    ) -> Result<bool, store::Unavailable> {
+        let sealed = self.keys.seal(context, &[&id.as_bytes()[..], letter].concat());
+        self.logs.post(id, sealed.into()).await
+    }
+
     async fn dated(&self, id: Uuid) -> Result<Vec<Dated>, LogError> {
         let texts = self.logs.read(id).await.map_err(unavailable)?;
         (0..).zip(&texts).map(|(position, text)| self.open(id, position, text)).collect()
@@ -169,13 +196,8 @@ impl RunStore for SealedRuns {
 
     fn hold(&self, run: Uuid, hold: Duration) -> Logging<'_, Option<Vec<Letter>>> {
         Box::pin(async move {
-            let letters = self.logs.hold(run, self.holder, hold).await.map_err(unavailable)?;
-            let read = |sealed: Bytes| {
-                let mut sealed = sealed.to_vec();
-                let plain = self.keys.open(LETTER, &mut sealed)?;
-                // What does not open was left by somebody else.
-                serde_json::from_slice(plain.strip_prefix(run.as_bytes())?).ok()
-            };
+            let letters = self.take_letters(LETTER, run, hold).await.map_err(unavailable)?;
+            let read = |plain: Bytes| serde_json::from_slice(&plain).ok();
             Ok(letters.map(|letters| letters.into_iter().filter_map(read).collect()))
         })
     }
@@ -186,10 +208,8 @@ impl RunStore for SealedRuns {
 
     fn post(&self, run: Uuid, letter: Letter) -> Logging<'_, bool> {
         Box::pin(async move {
-            let mut plain = run.as_bytes().to_vec();
-            serde_json::to_writer(&mut plain, &letter).map_err(unreadable)?;
-            let sealed = self.keys.seal(LETTER, &plain);
-            self.logs.post(run, sealed.into()).await.map_err(unavailable)
+            let plain = serde_json::to_vec(&letter).map_err(unreadable)?;
+            self.leave_letter(LETTER, run, &plain).await.map_err(unavailable)
         })
     }
 }
@@ -200,16 +220,7 @@ fn away(error: store::Unavailable) -> MailUnavailable {
 
 impl Mailboxes for SealedRuns {
     fn hold(&self, mailbox: Uuid, hold: Duration) -> Mailing<'_, Option<Vec<Bytes>>> {
-        Box::pin(async move {
-            let letters = self.logs.hold(mailbox, self.holder, hold).await.map_err(away)?;
-            let read = |sealed: Bytes| {
-                let mut sealed = sealed.to_vec();
-                let plain = self.keys.open(MAIL, &mut sealed)?;
-                // What does not open was left by somebody else, or for somebody else.
-                plain.strip_prefix(mailbox.as_bytes()).map(Bytes::copy_from_slice)
-            };
-            Ok(letters.map(|letters| letters.into_iter().filter_map(read).collect()))
-        })
+        Box::pin(async move { self.take_letters(MAIL, mailbox, hold).await.map_err(away) })
     }
 
     fn release(&self, mailbox: Uuid) -> Mailing<'_, ()> {
@@ -217,10 +228,7 @@ impl Mailboxes for SealedRuns {
     }
 
     fn post(&self, mailbox: Uuid, letter: Bytes) -> Mailing<'_, bool> {
-        Box::pin(async move {
-            let sealed = self.keys.seal(MAIL, &[&mailbox.as_bytes()[..], &letter].concat());
-            self.logs.post(mailbox, sealed.into()).await.map_err(away)
-        })
+        Box::pin(async move { self.leave_letter(MAIL, mailbox, &letter).await.map_err(away) })
     }
 }
 

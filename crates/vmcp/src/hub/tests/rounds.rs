@@ -19,6 +19,17 @@ async fn two(backends: &[&Arc<Scripted>]) -> (Replicas, Modern, Modern) {
     (replicas, here, there)
 }
 
+/// The second round of a call, at another replica than the first, that its backend has held up for a minute.
+async fn held_up_elsewhere(a: &Scripted, here: &Modern, there: &Modern) -> Response<Body> {
+    let asks = here.tool("a_asks", json!({})).await;
+    a.state.lock().holds_up = true;
+    let mut params = json!({"name": "a_asks", "arguments": {}});
+    params.as_object_mut().unwrap().extend(answered(&asks, &json!([])).as_object().unwrap().clone());
+    let response = there.send("tools/call", params).await;
+    sleep(Duration::from_secs(60)).await;
+    response
+}
+
 fn code(answer: &Value) -> &Value {
     &answer["error"]["code"]
 }
@@ -59,12 +70,7 @@ async fn where_the_replica_is_gone_only_what_may_be_done_twice_is_asked_anew() {
 async fn a_replica_that_dies_in_the_middle_of_a_round_leaves_an_unknown_outcome() {
     let a = Scripted::new("a", &["asks", "echo"]);
     let (replicas, here, there) = two(&[&a]).await;
-    let asks = here.tool("a_asks", json!({})).await;
-    a.state.lock().holds_up = true;
-    let mut params = json!({"name": "a_asks", "arguments": {}});
-    params.as_object_mut().unwrap().extend(answered(&asks, &json!([])).as_object().unwrap().clone());
-    let response = there.send("tools/call", params).await;
-    sleep(Duration::from_secs(60)).await;
+    let response = held_up_elsewhere(&a, &here, &there).await;
     replicas.dies();
     let said = timeout(Duration::from_secs(10), events(response)).await.unwrap();
     assert_eq!(code(said.last().unwrap()), -31001, "{said:?}");
@@ -75,12 +81,7 @@ async fn a_replica_that_dies_in_the_middle_of_a_round_leaves_an_unknown_outcome(
 async fn a_client_that_goes_has_cancelled_wherever_its_call_is() {
     let a = Scripted::new("a", &["asks", "echo"]);
     let (_replicas, here, there) = two(&[&a]).await;
-    let asks = here.tool("a_asks", json!({})).await;
-    a.state.lock().holds_up = true;
-    let mut params = json!({"name": "a_asks", "arguments": {}});
-    params.as_object_mut().unwrap().extend(answered(&asks, &json!([])).as_object().unwrap().clone());
-    let response = there.send("tools/call", params).await;
-    sleep(Duration::from_secs(60)).await;
+    let response = held_up_elsewhere(&a, &here, &there).await;
     assert!(a.asked("notifications/cancelled").is_empty());
     drop(response);
     sleep(Duration::from_secs(10)).await;
